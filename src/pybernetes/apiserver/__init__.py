@@ -1,0 +1,1 @@
+"""The API server: HTTP front, request pipeline, registry of resources over a Store, watch cache, discovery and OpenAPI."""

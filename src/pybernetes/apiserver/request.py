@@ -1,0 +1,94 @@
+"""The ``Request`` that travels down the pipeline and the ``Response`` that comes back.
+
+socket -> http (parse) -> route -> authn -> audit -> authz -> decode, default -> managed fields -> mutating admission ->
+strategy -> validate -> validating admission -> Store -> watch cache. Each step is a plain function over these values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from ..hooks.identity import ANONYMOUS, Credentials, UserInfo
+
+
+class RawConnection(Protocol):
+    """A hijacked client connection after a 101: raw bytes both ways, with back-pressure."""
+
+    async def read(self) -> bytes:
+        """The next bytes, b'' at the peer's end of stream."""
+        ...
+
+    async def write(self, data: bytes) -> None:
+        """Returns when the transport's buffer is below its high-water mark."""
+        ...
+
+    def write_eof(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+Upgrade = Callable[[RawConnection], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class RequestInfo:
+    """What a path means. Specified by ``apiserver/pkg/endpoints/request.RequestInfo``."""
+
+    is_resource: bool
+    verb: str
+    path: str
+    group: str = ""
+    version: str = ""
+    resource: str = ""
+    subresource: str = ""
+    namespace: str = ""
+    name: str = ""
+    parts: tuple[str, ...] = ()
+    """The path's segments from the resource on (proxy subresources use the rest)."""
+
+
+@dataclass(slots=True)
+class Request:
+    """One HTTP request. Header names are in lower case; ``query`` keeps every value of a key."""
+
+    method: str
+    path: str
+    raw_query: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    credentials: Credentials = field(default_factory=lambda: Credentials({}))
+    info: RequestInfo | None = None
+    user: UserInfo = ANONYMOUS
+    warnings: list[str] = field(default_factory=list)
+    audit: dict[str, Any] = field(default_factory=dict)
+    """Annotations and ids of the request's audit record; the request id is under ``id``."""
+    _query: dict[str, list[str]] | None = None
+
+    @property
+    def query(self) -> dict[str, list[str]]:
+        if self._query is None:
+            from urllib.parse import parse_qs
+
+            self._query = parse_qs(self.raw_query, keep_blank_values=True)
+        return self._query
+
+    def param(self, name: str, default: str = "") -> str:
+        """The first value of a query parameter."""
+        values = self.query.get(name)
+        return values[0] if values else default
+
+
+@dataclass(slots=True)
+class Response:
+    """``body`` is whole, or an iterator of chunks (a watch), or nothing where ``upgrade`` takes the connection over."""
+
+    status: int = 200
+    body: bytes | AsyncIterator[bytes] = b""
+    content_type: str = "application/json"
+    headers: list[tuple[str, str]] = field(default_factory=list)
+    upgrade: Upgrade | None = None
+
+
+Handler = Callable[[Request], Awaitable[Response]]

@@ -1,0 +1,41 @@
+"""Authentication: who sends a request. Specified by the "Authenticating" page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class UserInfo:
+    """``authentication.k8s.io`` UserInfo."""
+
+    name: str
+    uid: str = ""
+    groups: tuple[str, ...] = ()
+    extra: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+ANONYMOUS = UserInfo("system:anonymous", groups=("system:unauthenticated",))
+SYSTEM_MASTERS = "system:masters"
+AUTHENTICATED = "system:authenticated"
+LOOPBACK = UserInfo("system:apiserver", groups=(SYSTEM_MASTERS, AUTHENTICATED))
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What of a request may prove an identity: lower-case header names, the verified client certificate in DER form."""
+
+    headers: Mapping[str, str]
+    client_certificate: bytes | None = None
+    remote_address: str = ""
+    websocket_protocols: Sequence[str] = ()
+
+
+class Authenticator(Protocol):
+    """One way of proving who one is."""
+
+    async def authenticate(self, credentials: Credentials) -> UserInfo | None:
+        """The user; None where these credentials are not of this kind. Raises StatusError 401 where they are but fail."""
+        ...
