@@ -23,14 +23,24 @@ AUTHENTICATED = "system:authenticated"
 LOOPBACK = UserInfo("system:apiserver", groups=(SYSTEM_MASTERS, AUTHENTICATED))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Credentials:
-    """What of a request may prove an identity: lower-case header names, the verified client certificate in DER form."""
+    """What of a request may prove an identity: lower-case header names, the verified client certificate in DER form.
+
+    A header that came more than once has its values joined by a line feed, which no value can contain: two groups in
+    two headers must not be taken for one group with a comma in its name, nor the other way round.
+    """
 
     headers: Mapping[str, str]
     client_certificate: bytes | None = None
     remote_address: str = ""
     websocket_protocols: Sequence[str] = ()
+    path: str = ""
+    """Anonymous access may be limited to some paths."""
+    warnings: list[str] | None = None
+    """Where an authenticator may add to the response's Warning headers; the request's own list."""
+    annotations: dict[str, str] | None = None
+    """Where an authenticator may add to the request's audit annotations."""
 
 
 class Authenticator(Protocol):
