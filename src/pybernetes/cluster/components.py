@@ -1,0 +1,57 @@
+"""Which processes make a cluster, and with which arguments: each is a public ``p8s`` command that also runs by hand."""
+
+from __future__ import annotations
+
+import secrets
+
+from .layout import Layout, Settings
+from .machine import Machine
+from .supervisor import Component
+
+
+def components_for(layout: Layout, settings: Settings) -> list[Component]:
+    found = [
+        Component("apiserver", apiserver_arguments(layout, settings), stage=0),
+        Component("controlplane", ["controlplane", "--data-dir", str(layout.data)], stage=1),
+    ]
+    found += [
+        Component(name, ["agent", "--data-dir", str(layout.data), "--node", name], stage=2)
+        for name in settings.node_names
+    ]
+    return found
+
+
+def apiserver_arguments(layout: Layout, settings: Settings) -> list[str]:
+    pki = layout.pki
+    advertise = Machine(layout, settings).gateway if settings.nodes else "127.0.0.1"
+    return [
+        "apiserver",
+        f"--secure-port={settings.api_port}",
+        "--bind-address=0.0.0.0",
+        f"--advertise-address={advertise}",
+        f"--data-dir={layout.store}",
+        f"--service-cluster-ip-range={settings.service_cidr}",
+        f"--client-ca-file={pki / 'ca.crt'}",
+        f"--tls-cert-file={pki / 'apiserver.crt'}",
+        f"--tls-private-key-file={pki / 'apiserver.key'}",
+        f"--service-account-key-file={pki / 'sa.pub'}",
+        f"--service-account-signing-key-file={pki / 'sa.key'}",
+        f"--service-account-issuer=https://kubernetes.default.svc.{settings.cluster_domain}",
+        f"--kubelet-client-certificate={pki / 'apiserver-kubelet-client.crt'}",
+        f"--kubelet-client-key={pki / 'apiserver-kubelet-client.key'}",
+        f"--kubelet-certificate-authority={pki / 'ca.crt'}",
+        f"--requestheader-client-ca-file={pki / 'front-proxy-ca.crt'}",
+        "--requestheader-allowed-names=front-proxy-client",
+        "--requestheader-username-headers=X-Remote-User",
+        "--requestheader-group-headers=X-Remote-Group",
+        "--requestheader-extra-headers-prefix=X-Remote-Extra-",
+        f"--proxy-client-cert-file={pki / 'front-proxy-client.crt'}",
+        f"--proxy-client-key-file={pki / 'front-proxy-client.key'}",
+        "--authorization-mode=Node,RBAC",
+    ]
+
+
+def new_bootstrap_token() -> str:
+    """``abcdef.0123456789abcdef``: six and sixteen characters of ``[a-z0-9]``."""
+    alphabet = "abcdefghijklmnopqrstuvwxyz0123456789"
+    return ".".join("".join(secrets.choice(alphabet) for _ in range(n)) for n in (6, 16))
