@@ -1,22 +1,56 @@
 # The index of commands. `make demo` and `make test` are all that a newcomer needs.
-VENV ?= .venv
 PYTHON ?= python3
+VENV ?= .venv
 BIN := $(VENV)/bin
+PYTEST_ARGS ?=
 
-.PHONY: venv check format unit
-venv: $(VENV)/.installed
+.PHONY: help demo test check format unit bench lock clean packages
 
-$(VENV)/.installed: pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --editable '.[test,check]'
-	touch $@
+help: ## what there is
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
-check: venv ## ruff, mypy, import-linter
-	$(BIN)/ruff check src tests
-	$(BIN)/ruff format --check src tests
+demo: packages $(VENV)/.demo ## from a fresh machine to a running cluster with an application that answers
+	$(BIN)/python examples/demo.py
+
+test: packages-test $(VENV)/.test check ## install what the tests need, and run them all
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+unit: $(VENV)/.test ## only the tests that need no root, containers or etcd
+	$(BIN)/python -m pytest -q -m "not root and not containers and not network and not etcd" $(PYTEST_ARGS)
+
+check: $(VENV)/.test ## ruff, mypy, import-linter
+	$(BIN)/ruff check src tests examples
+	$(BIN)/ruff format --check src tests examples
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: venv
-	$(BIN)/ruff check --fix src tests
-	$(BIN)/ruff format src tests
+format: $(VENV)/.test ## let ruff put the code in order
+	$(BIN)/ruff check --fix src tests examples
+	$(BIN)/ruff format src tests examples
+
+lock: $(VENV)/.test ## renew requirements.lock (names, versions, hashes)
+	tools/lock $(BIN)
+
+clean: ## remove the virtual environment and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+
+packages:
+	@tools/install-packages
+
+packages-test:
+	@tools/install-packages --test
+.PHONY: packages-test
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: $(VENV)/bin/python pyproject.toml
+	@echo "Installing Python packages into $(VENV)"
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.test: $(VENV)/bin/python pyproject.toml requirements.lock
+	@echo "Installing Python packages into $(VENV)"
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@ $(VENV)/.demo

@@ -18,6 +18,7 @@ from cryptography.exceptions import InvalidSignature
 
 from ..client import kubeconfig, signing
 from ..client.signing import Authority, Subject
+from .layout import ClusterError
 
 DAY = 86400.0
 YEAR = 365 * DAY
@@ -72,7 +73,7 @@ class ExpiryRow:
     is_authority: bool
 
 
-class PkiError(RuntimeError):
+class PkiError(ClusterError):
     """The files cannot be used as they are; the message says which and why."""
 
 

@@ -62,7 +62,7 @@ async def up(layout: Layout, wanted: dict[str, Any], clock: Clock, progress: Pro
     """Brings the cluster up and returns when its nodes are Ready. On failure nothing is left running."""
     if await running(layout) is not None:
         return Running(layout, Settings.load(layout) or Settings(), True)
-    settings = prepare(layout, wanted, progress)
+    settings = prepare(layout, wanted, clock, progress)
     try:
         start_supervisor(layout)
         await wait_ready(layout, settings, clock, progress)
@@ -73,16 +73,16 @@ async def up(layout: Layout, wanted: dict[str, Any], clock: Clock, progress: Pro
     return Running(layout, settings, False)
 
 
-def prepare(layout: Layout, wanted: dict[str, Any], progress: Progress) -> Settings:
+def prepare(layout: Layout, wanted: dict[str, Any], clock: Clock, progress: Progress) -> Settings:
     """Everything before the first process: checks, directories, certificates, kubeconfigs, the machine's network."""
     layout.check_version()
     settings = settings_for(layout, wanted)
     check_all(layout, settings)
     layout.create()
     settings.save(layout)
-    from .credentials import write_credentials
+    from .credentials import write_credentials  # cryptography is heavy, and `status` and `down` do without
 
-    write_credentials(layout, settings)
+    write_credentials(layout, settings, clock)
     progress("certificates and kubeconfigs are there")
     Machine(layout, settings).create()
     layout.run.mkdir(mode=0o700, parents=True, exist_ok=True)
