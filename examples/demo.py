@@ -49,8 +49,20 @@ def make_image(directory: Path) -> Path:
     (root / "httpd.conf").write_text("I:cgi-bin/index.cgi\n")
     archive = directory / "web.tar"
     p8s(
-        "image", "build", "--tag", "example/web:1", "--output", str(archive), str(root), "--",
-        "/bin/httpd", "-f", "-p", "80", "-h", "/www",
+        "image",
+        "build",
+        "--tag",
+        "example/web:1",
+        "--output",
+        str(archive),
+        str(root),
+        "--",
+        "/bin/httpd",
+        "-f",
+        "-p",
+        "80",
+        "-h",
+        "/www",
     )
     return archive
 
@@ -94,7 +106,10 @@ async def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         p8s("image", "load", str(make_image(Path(directory))))
     kubeconfig = subprocess.run(
-        [sys.executable, "-m", "pybernetes.cli.main", "kubeconfig", "--path"], check=True, capture_output=True, text=True
+        [sys.executable, "-m", "pybernetes.cli.main", "kubeconfig", "--path"],
+        check=True,
+        capture_output=True,
+        text=True,
     ).stdout.strip()
     client = client_from_kubeconfig(kubeconfig, clock=clock, user_agent="demo")
     say("Applying examples/")

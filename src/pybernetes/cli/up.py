@@ -14,7 +14,10 @@ from pybernetes.cluster.layout import DEFAULT_DATA_DIR, ClusterError, Layout
 from pybernetes.concurrency import RealClock
 
 data_dir_option = click.option(
-    "--data-dir", type=click.Path(file_okay=False), default=None, help=f"Where the cluster keeps its data [{DEFAULT_DATA_DIR}]."
+    "--data-dir",
+    type=click.Path(file_okay=False),
+    default=None,
+    help=f"Where the cluster keeps its data [{DEFAULT_DATA_DIR}].",
 )
 
 
@@ -27,8 +30,12 @@ def tick(line: str) -> None:
 @click.option("--simulated-nodes", type=click.IntRange(0, 10_000), default=None, help="Nodes without containers [0].")
 @data_dir_option
 @click.option("--api-port", type=click.IntRange(1, 65535), default=None, help="Port of the API server [6443].")
-@click.option("--network", type=click.Choice(["vxlan", "routes", "none"]), default=None, help="How nodes' pods meet [vxlan].")
-@click.option("--proxy-mode", type=click.Choice(["nftables", "iptables"]), default=None, help="Service proxy [nftables].")
+@click.option(
+    "--network", type=click.Choice(["vxlan", "routes", "none"]), default=None, help="How nodes' pods meet [vxlan]."
+)
+@click.option(
+    "--proxy-mode", type=click.Choice(["nftables", "iptables"]), default=None, help="Service proxy [nftables]."
+)
 @click.option("--foreground", is_flag=True, help="Stay, and stop the cluster on Ctrl-C.")
 def up(data_dir: str | None, foreground: bool, **wanted: Any) -> None:
     """Start a cluster on this machine."""

@@ -101,9 +101,9 @@ class Layout:
                 path.mkdir(mode=0o700, parents=True, exist_ok=True)
             (self.data / "version").write_text(f"{DATA_VERSION}\n")
         except OSError as failure:
-            raise ClusterError(f"cannot write to {self.data}: {failure.strerror}", "free space or fix permissions") from (
-                failure
-            )
+            raise ClusterError(
+                f"cannot write to {self.data}: {failure.strerror}", "free space or fix permissions"
+            ) from (failure)
 
 
 @dataclass(frozen=True, slots=True)

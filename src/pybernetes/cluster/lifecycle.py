@@ -95,7 +95,11 @@ def start_supervisor(layout: Layout) -> None:
     with (layout.logs / "supervisor.log").open("ab") as output:
         subprocess.Popen(
             [sys.executable, "-m", "pybernetes.cluster.run_supervisor", str(layout.data)],
-            stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, cwd="/",
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            cwd="/",
         )
 
 
@@ -137,9 +141,7 @@ def _fail_if_dying(layout: Layout, state: dict[str, Any] | None) -> None:
             raise ClusterError(f"{component['name']} does not start: {words}", f"see {layout.logs}")
 
 
-async def _wait_nodes(
-    client: Client, layout: Layout, settings: Settings, clock: Clock, progress: Progress
-) -> None:
+async def _wait_nodes(client: Client, layout: Layout, settings: Settings, clock: Clock, progress: Progress) -> None:
     told: set[str] = set()
     wanted = settings.nodes + settings.simulated_nodes
     while True:

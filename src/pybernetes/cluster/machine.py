@@ -127,12 +127,9 @@ class Machine:
         # Inside, mounts are private, /sys shows the node's own network, and the second cgroup hierarchy of hybrid
         # machines is out of sight: crun refuses to work beside it.
         script = (
-            "mount --make-rprivate / && "
-            "if mountpoint -q /sys/fs/cgroup/unified; then umount /sys/fs/cgroup/unified; fi"
+            "mount --make-rprivate / && if mountpoint -q /sys/fs/cgroup/unified; then umount /sys/fs/cgroup/unified; fi"
         )
-        run(
-            "nsenter", f"--net={node.netns}", "unshare", f"--mount={node.mount_namespace}", "sh", "-c", script
-        )
+        run("nsenter", f"--net={node.netns}", "unshare", f"--mount={node.mount_namespace}", "sh", "-c", script)
 
     def _allow_the_world(self) -> None:
         forwarding = Path("/proc/sys/net/ipv4/ip_forward")
@@ -204,6 +201,8 @@ def pick_free_networks(settings: Settings) -> Settings:
     return replace(
         settings,
         node_cidr=first_free([f"172.30.{i}.0/24" for i in range(256)], "nodes"),
-        pod_cidr=first_free([f"10.{i}.0.0/16" for i in range(244, 255)] + [f"10.{i}.0.0/16" for i in range(200, 240)], "pods"),
+        pod_cidr=first_free(
+            [f"10.{i}.0.0/16" for i in range(244, 255)] + [f"10.{i}.0.0/16" for i in range(200, 240)], "pods"
+        ),
         service_cidr=first_free([f"10.{i}.0.0/16" for i in range(96, 128)], "services"),
     )

@@ -99,9 +99,15 @@ class Supervisor:
             path.replace(path.with_suffix(".log.1"))
         with path.open("ab") as output:
             return await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "pybernetes.cli.main", *component.arguments,
-                stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output,
-                env={**os.environ, SUPERVISED: "1"}, start_new_session=True,
+                sys.executable,
+                "-m",
+                "pybernetes.cli.main",
+                *component.arguments,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env={**os.environ, SUPERVISED: "1"},
+                start_new_session=True,
             )
 
     async def _end(self, state: _State) -> None:
@@ -122,7 +128,10 @@ class Supervisor:
         now = self._clock.monotonic()
         return [
             {
-                "name": s.component.name, "pid": s.pid, "restarts": s.restarts, "lastExit": s.last_exit,
+                "name": s.component.name,
+                "pid": s.pid,
+                "restarts": s.restarts,
+                "lastExit": s.last_exit,
                 "uptime": round(now - s.started, 1) if s.pid else 0,
             }
             for s in self._states.values()
