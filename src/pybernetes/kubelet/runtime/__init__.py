@@ -1,0 +1,1 @@
+"""The runtime beside the kubelet: starting containerd, making and loading images."""
