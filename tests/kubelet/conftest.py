@@ -116,7 +116,7 @@ async def running_node(tmp_path: Path, *, subnet: str = "10.211.77.0/24"):
             await cri.close()
             await containerd.purge(keep_images=False)
             if Path(f"/sys/class/net/{name}").exists():
-                subprocess.run(["ip", "link", "delete", name], check=True)
+                await asyncio.to_thread(subprocess.run, ["ip", "link", "delete", name], check=True)
     assert_nothing_left(tmp_path, settings)
 
 
