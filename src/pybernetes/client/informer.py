@@ -2,20 +2,21 @@
 
 The copy only moves forward: resourceVersions compare as integers, so an event that is older than what is known is dropped,
 and ``observe`` puts the answer of one's own write in at once, which spares a controller from acting on what it has itself
-already changed. A watch that ends is resumed; one that fell out of the server's window (410) is listed anew, and what
-disappeared meanwhile is reported as deleted.
+already changed; ``observe_delete`` does the same for one's own deletions. A watch that ends is resumed; one that fell out of
+the server's window (410) is listed anew, and what disappeared meanwhile is reported as deleted.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import aclosing
 
 from ..api.errors import StatusError
-from ..api.meta import Object, key_of, namespace_of, resource_version_of
+from ..api.meta import Object, is_deleting, key_of, namespace_of, resource_version_of, uid_of
 from ..api.resources import GVR
+from ..api.times import to_time
 from ..concurrency import Backoff, Clock, logger
 from .rest import Client
 from .transport import TransportError
@@ -26,6 +27,15 @@ Handler = Callable[[str, Object | None, Object | None], None]
 IndexFunction = Callable[[Object], Iterable[str]]
 
 log = logger("client.informer")
+
+METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+METADATA_WATCH = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+
+
+def without_managed_fields(obj: Object) -> Object:
+    """Most of an object's bulk, of no use to a component that only reads it or writes it back by patch or status."""
+    obj["metadata"].pop("managedFields", None)
+    return obj
 
 
 class Informer:
@@ -40,10 +50,12 @@ class Informer:
         namespace: str = "",
         label_selector: str = "",
         field_selector: str = "",
-        transform: Callable[[Object], Object] | None = None,
+        transform: Callable[[Object], Object] | None = without_managed_fields,
+        metadata_only: bool = False,
         rng: random.Random | None = None,
     ) -> None:
         self.gvr = gvr
+        self.metadata_only = metadata_only
         self._client, self._clock = client, clock
         self._namespace, self._label_selector, self._field_selector = namespace, label_selector, field_selector
         self._transform = transform
@@ -70,6 +82,11 @@ class Informer:
 
     def __len__(self) -> int:
         return len(self._objects)
+
+    @property
+    def indexes(self) -> Collection[str]:
+        """The names of the indexes that were added."""
+        return self._index_functions.keys()
 
     def by_index(self, index: str, value: str) -> Sequence[Object]:
         return list(self._indexes[index].get(value, {}).values())
@@ -103,13 +120,26 @@ class Informer:
         """Takes in the answer of one's own create, update or patch, unless the watch has passed it already."""
         version = resource_version_of(obj)
         if version > self.resource_version:
+            if self.metadata_only:
+                obj = {k: obj[k] for k in ("apiVersion", "kind", "metadata") if k in obj}
             self._put(self._transform(obj) if self._transform else obj)
+
+    def observe_delete(self, obj: Object) -> None:
+        """After one's own deletion of ``obj`` was accepted: shows it as being deleted until the watch tells its end."""
+        known = self._objects.get(key_of(obj))
+        if known is None or uid_of(known) != uid_of(obj) or is_deleting(known):
+            return
+        stamp = to_time(self._clock.now())
+        self._replace(key_of(obj), known, {**known, "metadata": {**known["metadata"], "deletionTimestamp": stamp}})
 
     def _put(self, obj: Object) -> None:
         key = key_of(obj)
         old = self._objects.get(key)
         if old is not None and resource_version_of(old) >= resource_version_of(obj):
             return
+        self._replace(key, old, obj)
+
+    def _replace(self, key: str, old: Object | None, obj: Object) -> None:
         if old is not None:
             self._unindex(key, old)
         self._objects[key] = obj
@@ -151,8 +181,11 @@ class Informer:
                 if not listed:
                     await self._list()
                     listed = True
+                started = self._clock.monotonic()
                 await self._watch()
-                self._backoff.reset()
+                if self._clock.monotonic() - started < 1.0:
+                    # A server that ends every watch at once must not be asked in a tight circle.
+                    await self._clock.sleep(self._backoff.next())
             except StatusError as failure:
                 if failure.code == 410 or failure.reason in ("Expired", "Gone"):
                     listed = False
@@ -166,7 +199,11 @@ class Informer:
     async def _list(self) -> None:
         # Unpaged from the newest state: what we observed of our own writes can then never be ahead of the list.
         result = await self._client.list(
-            self.gvr, self._namespace, label_selector=self._label_selector, field_selector=self._field_selector
+            self.gvr,
+            self._namespace,
+            label_selector=self._label_selector,
+            field_selector=self._field_selector,
+            accept=METADATA_LIST if self.metadata_only else "application/json",
         )
         version = int(result["metadata"]["resourceVersion"])
         kind, api_version = result.get("kind", "").removesuffix("List"), result.get("apiVersion")
@@ -189,6 +226,7 @@ class Informer:
             resource_version=str(self.resource_version),
             label_selector=self._label_selector,
             field_selector=self._field_selector,
+            accept=METADATA_WATCH if self.metadata_only else "application/json",
         )
         async with aclosing(stream) as events:
             async for event in events:
@@ -212,17 +250,42 @@ class InformerFactory:
     def __init__(self, client: Client, clock: Clock, rng: random.Random | None = None) -> None:
         self._client, self._clock, self._rng = client, clock, rng
         self._informers: dict[GVR, Informer] = {}
+        self._tasks: dict[GVR, asyncio.Task[None]] = {}
         self._group: asyncio.TaskGroup | None = None
 
     def informer(self, gvr: GVR) -> Informer:
         """The shared informer of a resource over all namespaces; started at once where the factory runs already."""
         informer = self._informers.get(gvr)
-        if informer is None:
-            informer = Informer(self._client, gvr, clock=self._clock, rng=self._rng)
-            self._informers[gvr] = informer
-            if self._group is not None:
-                self._group.create_task(informer.run())
+        if informer is None or informer.metadata_only:
+            informer = self._add(gvr, metadata_only=False)
         return informer
+
+    def metadata_informer(self, gvr: GVR) -> Informer:
+        """The shared informer where there is one, else one that keeps only the metadata (PartialObjectMetadata)."""
+        return self._informers.get(gvr) or self._add(gvr, metadata_only=True)
+
+    def existing(self, gvr: GVR) -> Informer | None:
+        """The informer that somebody has asked for already."""
+        return self._informers.get(gvr)
+
+    def _add(self, gvr: GVR, *, metadata_only: bool) -> Informer:
+        if gvr in self._informers:
+            raise ValueError(f"{gvr}: ask for the full informer before the one of the metadata")
+        informer = Informer(self._client, gvr, clock=self._clock, rng=self._rng, metadata_only=metadata_only)
+        self._informers[gvr] = informer
+        self._start(informer)
+        return informer
+
+    def _start(self, informer: Informer) -> None:
+        if self._group is not None:
+            self._tasks[informer.gvr] = self._group.create_task(informer.run())
+
+    def remove(self, gvr: GVR) -> None:
+        """Ends an informer: its resource is served no more."""
+        self._informers.pop(gvr, None)
+        task = self._tasks.pop(gvr, None)
+        if task is not None:
+            task.cancel()
 
     async def wait_synced(self) -> None:
         for informer in list(self._informers.values()):
@@ -234,7 +297,8 @@ class InformerFactory:
             self._group = group
             try:
                 for informer in self._informers.values():
-                    group.create_task(informer.run())
+                    self._start(informer)
                 await asyncio.Event().wait()
             finally:
                 self._group = None
+                self._tasks.clear()

@@ -148,6 +148,7 @@ class Client:
         continue_token: str = "",
         resource_version: str = "",
         resource_version_match: str = "",
+        accept: str = "application/json",
     ) -> Object:
         """The list object (``items``, ``metadata.resourceVersion``, ``metadata.continue``)."""
         query = {
@@ -159,7 +160,7 @@ class Client:
             "resourceVersionMatch": resource_version_match,
         }
         result: Object = await self.request(
-            "GET", path_for(gvr, namespace), query={k: v for k, v in query.items() if v}
+            "GET", path_for(gvr, namespace), query={k: v for k, v in query.items() if v}, accept=accept
         )
         return result
 
@@ -262,6 +263,7 @@ class Client:
         label_selector: str = "",
         field_selector: str = "",
         timeout_seconds: int = 0,
+        accept: str = "application/json",
     ) -> AsyncGenerator[WatchEvent, None]:
         """Events until the server ends the stream. Bookmarks are asked for. Use with ``contextlib.aclosing``."""
         query = {
@@ -272,9 +274,7 @@ class Client:
             "fieldSelector": field_selector,
             "timeoutSeconds": str(timeout_seconds) if timeout_seconds else "",
         }
-        request = self._build(
-            "GET", path_for(gvr, namespace), None, {k: v for k, v in query.items() if v}, "", "application/json"
-        )
+        request = self._build("GET", path_for(gvr, namespace), None, {k: v for k, v in query.items() if v}, "", accept)
         response = await self.transport.send(request)
         try:
             if response.status >= 400:

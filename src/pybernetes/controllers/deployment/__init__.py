@@ -1,0 +1,1 @@
+"""Deployment: declarative rollout of a pod template over ReplicaSets."""
