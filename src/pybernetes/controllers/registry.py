@@ -72,7 +72,8 @@ def choose(patterns: Iterable[str], names: Iterable[str]) -> list[str]:
     """The names that ``--controllers`` enables: ``*``, ``name``, ``-name``. A name given counts more than the star."""
     available = list(names)
     patterns = [p.strip() for p in patterns if p.strip()]
-    enabled, disabled = set(), set()
+    enabled: set[str] = set()
+    disabled: set[str] = set()
     for pattern in patterns:
         name = pattern.removeprefix("-")
         name = ALIASES.get(name, name)
