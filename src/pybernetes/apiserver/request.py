@@ -80,15 +80,62 @@ class Request:
         return values[0] if values else default
 
 
+class Frames(Protocol):
+    """Part of a stream, shared by all who get it."""
+
+    frames: list[bytes]
+
+    @property
+    def raw(self) -> bytes: ...
+
+    @property
+    def chunked(self) -> bytes:
+        """As one HTTP chunk."""
+        ...
+
+
+class Sink(Protocol):
+    """Where a stream goes: an HTTP connection or a caller in this process."""
+
+    def write(self, payload: Frames) -> bool:
+        """False where no more should be written until ``Stream.resume`` is called."""
+        ...
+
+    def end(self) -> None:
+        """The stream is complete."""
+        ...
+
+
+class Stream(Protocol):
+    """A body that is pushed by whoever makes it, at the pace of the one who takes it."""
+
+    def start(self, sink: Sink) -> None: ...
+
+    def resume(self) -> None: ...
+
+    def stop(self) -> None:
+        """The sink is gone."""
+        ...
+
+
 @dataclass(slots=True)
 class Response:
-    """``body`` is whole, or an iterator of chunks (a watch), or nothing where ``upgrade`` takes the connection over."""
+    """``body`` is whole (in one piece or several), or an iterator of chunks, or nothing where ``upgrade`` takes the
+    connection over or a ``stream`` (a watch) writes to it from now on."""
 
     status: int = 200
-    body: bytes | AsyncIterator[bytes] = b""
+    body: bytes | tuple[bytes, ...] | AsyncIterator[bytes] = b""
     content_type: str = "application/json"
     headers: list[tuple[str, str]] = field(default_factory=list)
     upgrade: Upgrade | None = None
+    stream: Stream | None = None
+
+    @property
+    def whole(self) -> bytes:
+        """The body of a response that does not stream."""
+        if isinstance(self.body, bytes):
+            return self.body
+        return b"".join(self.body) if isinstance(self.body, tuple) else b""
 
 
 Handler = Callable[[Request], Awaitable[Response]]

@@ -1,0 +1,259 @@
+"""The watch cache: the newest state of one resource, the window of its latest changes, and who watches them.
+
+Reads and watches are answered from here and never from the store (but for lists of an older revision). The hub feeds each
+cache with the store's committed writes in order; for a single-writer store the cache has seen a write before its writer is
+told that it succeeded, so every read is current.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from ..api.errors import too_old_resource_version
+from ..api.meta import Object
+from ..api.resources import GVR
+from ..storage.contract import Event, KeyValue
+from .encoding import NO_FIELDS, NO_LABELS, Entry, with_revision
+
+ADDED, MODIFIED, DELETED = "ADDED", "MODIFIED", "DELETED"
+Fields = Callable[[Object], Mapping[str, str]]
+"""The selectable fields of an object beside name and namespace."""
+Listener = Callable[[str, Object | None, Object | None], None]
+
+
+class Change:
+    """One change in the window: ``entry`` is the state after it (a tombstone for a deletion)."""
+
+    __slots__ = ("deleted", "entry", "frames", "previous", "revision")
+
+    def __init__(self, revision: int, entry: Entry, previous: Entry | None, deleted: bool) -> None:
+        self.revision = revision
+        self.entry = entry
+        self.previous = previous
+        self.deleted = deleted
+        self.frames: dict[tuple[str, str], bytes] | None = None
+
+    @property
+    def kind(self) -> str:
+        return DELETED if self.deleted else MODIFIED if self.previous is not None else ADDED
+
+
+class Space:
+    """The objects of one namespace (or all of a cluster-scoped resource) in the order of their names."""
+
+    __slots__ = ("entries", "names")
+
+    def __init__(self) -> None:
+        self.entries: dict[str, Entry] = {}
+        self.names: list[str] = []
+
+
+class ResourceCache:
+    """The objects of one resource by namespace and name."""
+
+    # The window: enough that a client which reconnects within a minute of heavy change resumes, bounded in events and bytes.
+    WINDOW_EVENTS = 8192
+    WINDOW_BYTES = 16 << 20
+    WINDOW_MINIMUM = 128
+
+    def __init__(self, gvr: GVR, namespaced: bool, prefix: str, fields: Fields | None = None) -> None:
+        self.gvr = gvr
+        self.namespaced = namespaced
+        self.prefix = prefix
+        self._fields = fields
+        self.spaces: dict[str, Space] = {}
+        self._order: list[str] = []
+        self.log: list[Change] = []
+        self.base = 0
+        """The sequence number of ``log[0]``: how many changes have left the window."""
+        self._log_bytes = 0
+        self.horizon = 0
+        """Every change with a greater revision is in the window."""
+        self.count = 0
+        self.changed = 0
+        """The revision of the newest change."""
+        self.listeners: list[Listener] = []
+        self.on_change: Callable[[Change], None] | None = None
+        """Set by the watch dispatcher."""
+        self.joined: dict[tuple[str, ...], tuple[int, bytes]] = {}
+
+    # -- filling ----------------------------------------------------------------------------------------------------
+
+    def split(self, key: str) -> tuple[str, str]:
+        """(namespace, name) of a store key."""
+        namespace, _, name = key[len(self.prefix) :].rpartition("/")
+        return namespace, name
+
+    def entry_for(self, key: str, value: bytes, revision: int, obj: Object | None = None) -> Entry:
+        """``obj`` is the decoded value where the writer is in this process."""
+        namespace, name = self.split(key)
+        decoded = obj if obj is not None else orjson.loads(value)
+        labels = decoded["metadata"].get("labels") or NO_LABELS
+        fields = self._fields(decoded) if self._fields is not None else NO_FIELDS
+        return Entry(namespace, name, revision, with_revision(value, revision), labels, fields)
+
+    def load(self, items: Iterable[KeyValue], revision: int) -> None:
+        """Takes the state at ``revision`` as the beginning."""
+        for item in items:
+            self._insert(self.entry_for(item.key, item.value, item.revision))
+            self.changed = max(self.changed, item.revision)
+        self.horizon = revision
+
+    def reload(self, items: Sequence[KeyValue], revision: int) -> None:
+        """Takes a newer state where the changes up to it were missed: watchers before it must begin anew."""
+        keep = {item.key: item for item in items}
+        for entry in list(self):
+            if self.prefix + (f"{entry.namespace}/" if self.namespaced else "") + entry.name not in keep:
+                self._change(Change(revision, entry.tombstone(revision), entry, True))
+        for item in items:
+            old = self.get(*self.split(item.key))
+            if old is None or old.revision != item.revision:
+                entry = self.entry_for(item.key, item.value, item.revision)
+                self._change(Change(item.revision, entry, old, False))
+        self.base += len(self.log)
+        self.log.clear()
+        self._log_bytes = 0
+        self.horizon = revision
+
+    def apply(self, event: Event) -> None:
+        """One committed write."""
+        namespace, name = self.split(event.key)
+        space = self.spaces.get(namespace)
+        previous = space.entries.get(name) if space is not None else None
+        if event.value is None:
+            if previous is not None:
+                self._change(Change(event.revision, previous.tombstone(event.revision), previous, True))
+            return
+        entry = self.entry_for(event.key, event.value, event.revision, event.note)
+        self._change(Change(event.revision, entry, previous, False))
+
+    def _change(self, change: Change) -> None:
+        if change.deleted:
+            self._remove(change.entry)
+        else:
+            self._insert(change.entry)
+        self.changed = change.revision
+        self.log.append(change)
+        self._log_bytes += len(change.entry.data)
+        if len(self.log) > self.WINDOW_MINIMUM:
+            self._trim()
+        if self.joined:
+            self.joined.clear()
+        for listener in self.listeners:
+            listener(
+                change.kind,
+                change.previous.object if change.previous is not None else None,
+                change.entry.object,
+            )
+        if self.on_change is not None:
+            self.on_change(change)
+
+    def _trim(self) -> None:
+        excess = len(self.log) - self.WINDOW_EVENTS
+        # In steps of an eighth, so that cutting the list's head costs little a change.
+        if excess < self.WINDOW_EVENTS >> 3 and self._log_bytes < self.WINDOW_BYTES + (self.WINDOW_BYTES >> 3):
+            return
+        cut = max(0, excess)
+        freed = sum(len(c.entry.data) for c in self.log[:cut])
+        while self._log_bytes - freed > self.WINDOW_BYTES and len(self.log) - cut > self.WINDOW_MINIMUM:
+            freed += len(self.log[cut].entry.data)
+            cut += 1
+        if cut:
+            self.horizon = self.log[cut - 1].revision
+            del self.log[:cut]
+            self.base += cut
+            self._log_bytes -= freed
+
+    def _insert(self, entry: Entry) -> None:
+        space = self.spaces.get(entry.namespace)
+        if space is None:
+            space = self.spaces[entry.namespace] = Space()
+            bisect.insort(self._order, entry.namespace + "/")
+        if entry.name not in space.entries:
+            names = space.names
+            if names and names[-1] > entry.name:
+                bisect.insort(names, entry.name)
+            else:
+                names.append(entry.name)
+            self.count += 1
+        space.entries[entry.name] = entry
+
+    def _remove(self, entry: Entry) -> None:
+        space = self.spaces.get(entry.namespace)
+        if space is None or space.entries.pop(entry.name, None) is None:
+            return
+        self.count -= 1
+        del space.names[bisect.bisect_left(space.names, entry.name)]
+        if not space.entries:
+            del self.spaces[entry.namespace]
+            del self._order[bisect.bisect_left(self._order, entry.namespace + "/")]
+
+    # -- reading ----------------------------------------------------------------------------------------------------
+
+    def get(self, namespace: str, name: str) -> Entry | None:
+        space = self.spaces.get(namespace)
+        return space.entries.get(name) if space is not None else None
+
+    def __iter__(self) -> Iterator[Entry]:
+        """In the order of store keys."""
+        for prefix in self._order:
+            space = self.spaces[prefix[:-1]]
+            entries = space.entries
+            for name in space.names:
+                yield entries[name]
+
+    def select(self, namespace: str = "", after: str = "") -> Iterator[Entry]:
+        """The entries of a namespace (all: '') in key order, those after the key suffix ``after`` only."""
+        if namespace or not self.namespaced:
+            space = self.spaces.get(namespace)
+            if space is None:
+                return
+            name = after.rpartition("/")[2]
+            start = bisect.bisect_right(space.names, name) if after else 0
+            for found in space.names[start:] if start else space.names:
+                yield space.entries[found]
+            return
+        if not after:
+            yield from self
+            return
+        first, _, name = after.rpartition("/")
+        for prefix in self._order[bisect.bisect_left(self._order, first + "/") :]:
+            yield from self.select(prefix[:-1], after if prefix[:-1] == first else "")
+
+    def size(self, namespace: str = "") -> int:
+        if namespace or not self.namespaced:
+            space = self.spaces.get(namespace)
+            return len(space.names) if space is not None else 0
+        return self.count
+
+    def since(self, revision: int) -> int:
+        """The sequence number of the first change after ``revision``. Raises StatusError 410."""
+        if revision < self.horizon:
+            raise too_old_resource_version(revision, self.horizon)
+        return self.base + bisect.bisect_right(self.log, revision, key=lambda c: c.revision)
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        self.listeners.append(listener)
+
+        def cancel() -> None:
+            if listener in self.listeners:
+                self.listeners.remove(listener)
+
+        return cancel
+
+    def validate_state(self) -> None:
+        """Raises AssertionError where the parts do not agree."""
+        assert self.count == sum(len(s.entries) for s in self.spaces.values())
+        assert self._order == sorted(f"{n}/" for n in self.spaces)
+        for space in self.spaces.values():
+            assert space.names == sorted(space.entries)
+        assert all(a.revision <= b.revision for a, b in zip(self.log, self.log[1:], strict=False))
+        assert not self.log or self.log[0].revision > self.horizon
+
+
+def as_listener_event(change: Change) -> tuple[str, Any, Any]:
+    return change.kind, change.previous and change.previous.object, change.entry.object

@@ -1,0 +1,162 @@
+"""Commits: an object into the store, with what every kind has in common around it.
+
+Create with generated names, update with optimistic concurrency and retry, deletion in its steps (grace, finalizers, gone).
+Nothing here knows HTTP; ``writing`` and ``deleting`` call it for requests, bootstrap and allocators for themselves.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable
+
+from ..api.errors import StatusError, already_exists, conflict, not_found
+from ..api.meta import Object
+from ..concurrency import Clock
+from ..storage.contract import RevisionMismatch, StoreUnavailable
+from .encoding import Entry, encode_for_store
+from .hub import Hub
+from .metadata import generate_name
+from .registry import Resource
+
+TryUpdate = Callable[[Object], Awaitable[Object]]
+"""From the stored object (the callee's own copy) to the new one; called again where another writer was faster."""
+
+
+class Committer:
+    """Writes objects of one server."""
+
+    # Upstream's number of names tried for one generateName.
+    NAME_ATTEMPTS = 8
+
+    def __init__(self, hub: Hub, clock: Clock, rng: random.Random) -> None:
+        self.hub = hub
+        self.clock = clock
+        self.rng = rng
+        self.ttl_of: Callable[[Resource], float] = lambda resource: 0.0
+
+    def to_storage(self, resource: Resource, obj: Object) -> Object:
+        return resource.conversion.to_storage(obj) if resource.conversion is not None else obj
+
+    def from_entry(self, resource: Resource, entry: Entry) -> Object:
+        """The stored object in the resource's version, the caller's own."""
+        obj = entry.decode()
+        return resource.conversion.from_storage(obj) if resource.conversion is not None else obj
+
+    async def create(self, resource: Resource, obj: Object, *, dry_run: bool = False) -> Entry:
+        """Raises StatusError AlreadyExists."""
+        metadata = obj["metadata"]
+        cache = resource.cache
+        namespace, name = metadata.get("namespace", "") if cache.namespaced else "", metadata["name"]
+        stored = self.to_storage(resource, obj)
+        key = f"{cache.prefix}{namespace}/{name}" if cache.namespaced else cache.prefix + name
+        if dry_run:
+            if cache.get(namespace, name) is not None:
+                raise already_exists(resource.gvr.group, resource.gvr.resource, name)
+            return cache.unversioned(key, encode_for_store(stored), stored)
+        data = encode_for_store(stored)
+        try:
+            revision = await self.hub.store.put(key, data, expected=0, note=stored, ttl=self.ttl_of(resource))
+        except RevisionMismatch:
+            raise already_exists(resource.gvr.group, resource.gvr.resource, name) from None
+        except StoreUnavailable as failure:
+            raise unavailable(failure) from failure
+        return await self._committed(resource, key, namespace, name, data, revision, stored)
+
+    async def create_named(self, resource: Resource, obj: Object, *, dry_run: bool = False) -> Entry:
+        """``create`` of an object whose name was generated: tries others where it is taken."""
+        metadata = obj["metadata"]
+        for attempt in range(self.NAME_ATTEMPTS):
+            try:
+                return await self.create(resource, obj, dry_run=dry_run)
+            except StatusError as failure:
+                if failure.reason != "AlreadyExists" or attempt == self.NAME_ATTEMPTS - 1:
+                    raise
+                metadata["name"] = generate_name(metadata["generateName"], self.rng)
+        raise AssertionError("unreachable")
+
+    async def _committed(
+        self, resource: Resource, key: str, namespace: str, name: str, data: bytes, revision: int, obj: Object
+    ) -> Entry:
+        if revision > self.hub.revision:
+            await self.hub.wait_for(revision)
+        entry = resource.cache.get(namespace, name)
+        if entry is not None and entry.revision == revision:
+            return entry
+        return resource.cache.entry_for(key, data, revision, obj)
+
+    async def update(
+        self, resource: Resource, namespace: str, name: str, attempt: TryUpdate, *, dry_run: bool = False
+    ) -> Entry:
+        """Applies ``attempt`` to the newest state until it commits. Raises StatusError, NotFound too."""
+        cache, gvr = resource.cache, resource.gvr
+        key = f"{cache.prefix}{namespace}/{name}" if cache.namespaced else cache.prefix + name
+        while True:
+            entry = cache.get(namespace, name)
+            if entry is None:
+                raise not_found(gvr.group, gvr.resource, name)
+            old = self.from_entry(resource, entry)
+            new = await attempt(old)
+            stored = self.to_storage(resource, new)
+            current = entry.object
+            if same(stored, current):
+                return entry
+            data = encode_for_store(stored)
+            if dry_run:
+                return cache.entry_for(key, data, entry.revision, stored)
+            try:
+                if removable(stored):
+                    # The last finalizer of an object under deletion is gone: this update is its deletion.
+                    await self.hub.store.delete(key, expected=entry.revision)
+                    return cache.entry_for(key, data, entry.revision, stored)
+                revision = await self.hub.store.put(
+                    key, data, expected=entry.revision, note=stored, ttl=self.ttl_of(resource)
+                )
+            except RevisionMismatch as mismatch:
+                await self._catch_up(mismatch)
+                continue
+            except StoreUnavailable as failure:
+                raise unavailable(failure) from failure
+            return await self._committed(resource, key, namespace, name, data, revision, stored)
+
+    async def _catch_up(self, mismatch: RevisionMismatch) -> None:
+        """Another writer was faster: its state must be in the cache before the next attempt reads it."""
+        if mismatch.actual:
+            await self.hub.wait_for(mismatch.actual)
+        else:
+            await self.hub.consistent()
+
+    async def delete(self, resource: Resource, entry: Entry) -> None:
+        """Removes exactly this state. Raises StatusError Conflict where it is not the newest any more."""
+        cache, gvr = resource.cache, resource.gvr
+        key = cache.prefix + (f"{entry.namespace}/" if cache.namespaced else "") + entry.name
+        try:
+            await self.hub.store.delete(key, expected=entry.revision)
+        except RevisionMismatch as mismatch:
+            await self._catch_up(mismatch)
+            raise conflict(gvr.group, gvr.resource, entry.name) from None
+        except StoreUnavailable as failure:
+            raise unavailable(failure) from failure
+
+
+def same(new: Object, old: Object) -> bool:
+    """Whether a write would change nothing (resourceVersion apart)."""
+    a, b = new["metadata"], old["metadata"]
+    if len(new) != len(old) or any(new.get(k) != v for k, v in old.items() if k != "metadata"):
+        return False
+    return {k: v for k, v in a.items() if k != "resourceVersion"} == {
+        k: v for k, v in b.items() if k != "resourceVersion"
+    }
+
+
+def removable(obj: Object) -> bool:
+    """Under deletion, with nothing left to wait for."""
+    metadata = obj["metadata"]
+    return (
+        metadata.get("deletionTimestamp") is not None
+        and not metadata.get("finalizers")
+        and not metadata.get("deletionGracePeriodSeconds")
+    )
+
+
+def unavailable(failure: StoreUnavailable) -> StatusError:
+    return StatusError(503, "ServiceUnavailable", f"the store is unavailable: {failure}", retry_after=1)

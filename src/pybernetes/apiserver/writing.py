@@ -1,0 +1,318 @@
+"""Create, update and patch as the pipeline runs them: decode, default, managed fields, admission, strategy, checks, commit."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from ..api.errors import StatusError, bad_request, conflict, invalid, invalid_value, not_found, required
+from ..api.meta import Object
+from ..api.times import to_time
+from ..hooks.admission import CREATE, UPDATE, AdmissionAttributes
+from ..hooks.identity import UserInfo
+from .admitting import AdmissionChain, roll_back
+from .body import check_object, decode_object, parse
+from .committing import Committer
+from .encoding import Entry
+from .metadata import (
+    dedup_owner_references,
+    ensure_namespace,
+    generate_name,
+    keep_system_fields,
+    new_uid,
+    wipe_system_fields,
+)
+from .options import WriteOptions, check_patch_options, write_options
+from .patching import APPLY, Patcher, patch_type
+from .registry import Resource
+from .request import Request, RequestInfo, Response
+from .views import View
+
+Hook = Callable[[Resource, Object, "Object | None", bool], Awaitable[None]]
+"""Before a commit: (resource, new, old, dry run). Service addresses are allocated by such a hook."""
+
+
+class Writer:
+    """Runs writes of one server."""
+
+    def __init__(self, committer: Committer, admission: AdmissionChain) -> None:
+        self.committer = committer
+        self.admission = admission
+        self.clock = committer.clock
+        self.rng = committer.rng
+        self.before_commit: dict[str, Hook] = {}
+        """By resource name: may change the object and raises StatusError to refuse."""
+        self.allows_creation_of: Callable[[Request, RequestInfo, str], Awaitable[None]] | None = None
+        """Authorizes a create that comes as an apply or an update."""
+
+    # -- create -----------------------------------------------------------------------------------------------------
+
+    async def create(self, request: Request, info: RequestInfo, resource: Resource, view: View) -> Response:
+        options = write_options(request, "CreateOptions")
+        obj = decode_object(request, resource, options)
+        entry = await self._create(request, info, resource, obj, options)
+        return Response(201, view.item(entry), view.content_type)
+
+    async def _create(
+        self, request: Request, info: RequestInfo, resource: Resource, obj: Object, options: WriteOptions
+    ) -> Entry:
+        metadata = obj["metadata"]
+        kind = resource.kind
+        wipe_system_fields(metadata)
+        if metadata.pop("resourceVersion", ""):
+            raise bad_request("resourceVersion should not be set on objects to be created")
+        ensure_namespace(metadata, info.namespace, resource.info.namespaced)
+        self._warn(request, dedup_owner_references(metadata))
+        kind.default(obj)
+        kind.manage(None, obj, options.manager, "", to_time(self.clock.now()))
+        attributes = self._attributes(CREATE, request, info, resource, obj, None, options)
+        try:
+            await self.admission.admit(attributes)
+            obj = attributes.object or obj
+            metadata = obj["metadata"]
+            self._warn(request, dedup_owner_references(metadata, after_admission=True))
+            self._fill(metadata)
+            user = user_object(request.user)
+            kind.prepare_create(obj, user)
+            self._refuse(resource, metadata.get("name") or "", kind.validate_create(obj))
+            request.warnings += kind.warnings(obj, None)
+            await self.admission.validate(attributes)
+            hook = self.before_commit.get(resource.gvr.resource)
+            if hook is not None and not resource.gvr.group:
+                await hook(resource, obj, None, options.dry_run)
+            save = self.committer.create_named if metadata.get("generateName") else self.committer.create
+            return await save(resource, obj, dry_run=options.dry_run)
+        except StatusError:
+            await roll_back(attributes)
+            raise
+        finally:
+            request.warnings += attributes.warnings
+
+    def _fill(self, metadata: dict[str, Any]) -> None:
+        metadata["creationTimestamp"] = to_time(self.clock.now())
+        metadata["uid"] = new_uid(self.rng)
+        if not metadata.get("name") and metadata.get("generateName"):
+            metadata["name"] = generate_name(metadata["generateName"], self.rng)
+
+    def _refuse(self, resource: Resource, name: str, errors: list[Any]) -> None:
+        if errors:
+            raise invalid(resource.gvk.group, resource.gvk.kind, name, errors)
+
+    @staticmethod
+    def _warn(request: Request, warning: str) -> None:
+        if warning:
+            request.warnings.append(warning)
+
+    def _attributes(
+        self,
+        operation: str,
+        request: Request,
+        info: RequestInfo,
+        resource: Resource,
+        obj: Object | None,
+        old: Object | None,
+        options: WriteOptions,
+    ) -> AdmissionAttributes:
+        return AdmissionAttributes(
+            operation,
+            resource.gvr,
+            resource.gvk,
+            info.subresource,
+            info.namespace,
+            info.name or (obj or {}).get("metadata", {}).get("name", ""),
+            obj,
+            old,
+            request.user,
+            options_object(operation, options),
+            options.dry_run,
+        )
+
+    # -- update -----------------------------------------------------------------------------------------------------
+
+    async def update(self, request: Request, info: RequestInfo, resource: Resource, view: View) -> Response:
+        options = write_options(request, "UpdateOptions")
+        obj = decode_object(request, resource, options)
+        metadata = obj["metadata"]
+        ensure_namespace(metadata, info.namespace, resource.info.namespaced)
+        name = metadata.get("name") or ""
+        if not name and info.subresource:
+            name = metadata["name"] = info.name
+        if name != info.name:
+            if not name:
+                raise bad_request(
+                    f"the name of the object ({info.name} based on URL) was undeterminable: name must be provided"
+                )
+            raise bad_request(
+                f"the name of the object ({name}) does not match the name on the URL ({info.name})"
+            )
+        self._warn(request, dedup_owner_references(metadata))
+        resource.kind.default(obj)
+        if resource.cache.get(info.namespace, info.name) is None and resource.kind.allow_create_on_update:
+            if not info.subresource and not metadata.get("uid"):
+                return await self._create_by_update(request, info, resource, obj, options, view)
+        given = obj
+
+        async def attempt(old: Object) -> Object:
+            return {**given, "metadata": dict(given["metadata"])}
+
+        entry = await self.change(request, info, resource, attempt, options)
+        return Response(200, view.item(entry), view.content_type)
+
+    async def _create_by_update(
+        self, request: Request, info: RequestInfo, resource: Resource, obj: Object, options: WriteOptions, view: View
+    ) -> Response:
+        if self.allows_creation_of is not None:
+            await self.allows_creation_of(request, info, info.name)
+        obj["metadata"].pop("resourceVersion", None)
+        entry = await self._create(request, info, resource, obj, options)
+        return Response(201, view.item(entry), view.content_type)
+
+    async def change(
+        self,
+        request: Request,
+        info: RequestInfo,
+        resource: Resource,
+        make: Callable[[Object], Awaitable[Object]],
+        options: WriteOptions,
+        *,
+        managed: bool = True,
+    ) -> Entry:
+        """An update of any origin: ``make`` gives the wanted object for the stored one, the rest is common.
+
+        ``managed``: the manager owns what changed (an apply has settled this itself).
+        """
+        noted = len(request.warnings)
+
+        async def attempt(old: Object) -> Object:
+            del request.warnings[noted:]
+            new = await make(old)
+            self._check_preconditions(resource, info, new, old)
+            return await self._attempt(request, info, resource, new, old, options, managed)
+
+        return await self.committer.update(
+            resource, info.namespace, info.name, attempt, dry_run=options.dry_run
+        )
+
+    def _check_preconditions(self, resource: Resource, info: RequestInfo, new: Object, old: Object) -> None:
+        given, stored = new["metadata"], old["metadata"]
+        uid = given.get("uid")
+        gvr = resource.gvr
+        if uid and uid != stored.get("uid"):
+            raise conflict(
+                gvr.group,
+                gvr.resource,
+                info.name,
+                f"Precondition failed: UID in precondition: {uid}, UID in object meta: {stored.get('uid')}",
+            )
+        version = given.get("resourceVersion") or ""
+        if not version or version == "0":
+            if not resource.kind.allow_unconditional_update:
+                # Upstream prints the zero it compared with.
+                error = invalid_value("metadata.resourceVersion", 0, "must be specified for an update")
+                raise invalid(resource.gvk.group, resource.gvk.kind, info.name, [error])
+        elif not str(version).isdigit():
+            error = invalid_value("metadata.resourceVersion", version, "must be a resourceVersion that the server gave")
+            raise invalid(resource.gvk.group, resource.gvk.kind, info.name, [error])
+        elif version != stored["resourceVersion"]:
+            raise conflict(gvr.group, gvr.resource, info.name)
+
+    async def _attempt(
+        self,
+        request: Request,
+        info: RequestInfo,
+        resource: Resource,
+        new: Object,
+        old: Object,
+        options: WriteOptions,
+        managed: bool,
+    ) -> Object:
+        kind = resource.kind
+        keep_system_fields(new, old)
+        new["metadata"].pop("resourceVersion", None)
+        now = to_time(self.clock.now())
+        if managed:
+            kind.manage(old, new, options.manager, info.subresource, now)
+        attributes = self._attributes(UPDATE, request, info, resource, new, old, options)
+        try:
+            await self.admission.admit(attributes)
+            new = attributes.object or new
+            self._warn(request, dedup_owner_references(new["metadata"], after_admission=True))
+            kind.prepare_update(new, old, info.subresource, now)
+            self._refuse(resource, info.name, kind.validate_update(new, old, info.subresource))
+            request.warnings += kind.warnings(new, old)
+            await self.admission.validate(attributes)
+            hook = self.before_commit.get(resource.gvr.resource)
+            if hook is not None and not resource.gvr.group:
+                await hook(resource, new, old, options.dry_run)
+        except StatusError:
+            await roll_back(attributes)
+            raise
+        finally:
+            request.warnings += attributes.warnings
+        return new
+
+    # -- patch ------------------------------------------------------------------------------------------------------
+
+    async def patch(self, request: Request, info: RequestInfo, resource: Resource, view: View) -> Response:
+        form = patch_type(request.headers.get("content-type", ""), custom=not resource.kind.builtin)
+        options = write_options(request, "PatchOptions")
+        check_patch_options(request, form == APPLY, options)
+        patcher = Patcher(form, request, info, resource, options, to_time(self.clock.now()))
+        if form == APPLY and resource.cache.get(info.namespace, info.name) is None and not info.subresource:
+            return await self._create_by_apply(request, info, resource, patcher, options, view)
+        entry = await self.change(request, info, resource, patcher.apply, options, managed=form != APPLY)
+        return Response(200, view.item(entry), view.content_type)
+
+    async def _create_by_apply(
+        self, request: Request, info: RequestInfo, resource: Resource, patcher: Patcher, options: WriteOptions, view: View
+    ) -> Response:
+        obj = await patcher.apply(None)
+        if obj["metadata"].get("uid"):
+            raise conflict(
+                resource.gvr.group,
+                resource.gvr.resource,
+                info.name,
+                f"uid mismatch: the provided object specified uid {obj['metadata']['uid']}, and no existing object was found",
+            )
+        if self.allows_creation_of is not None:
+            await self.allows_creation_of(request, info, info.name)
+        entry = await self._create_applied(request, info, resource, obj, options)
+        return Response(201, view.item(entry), view.content_type)
+
+    async def _create_applied(
+        self, request: Request, info: RequestInfo, resource: Resource, obj: Object, options: WriteOptions
+    ) -> Entry:
+        managed = obj["metadata"].get("managedFields")
+        kind = resource.kind
+        try:
+            return await self._create(request, info, resource, obj, WriteOptions(options.dry_run, "", options.validation))
+        finally:
+            del managed, kind
+
+
+def user_object(user: UserInfo) -> Mapping[str, Any]:
+    """``authentication.k8s.io/v1`` UserInfo."""
+    found: dict[str, Any] = {"username": user.name}
+    if user.uid:
+        found["uid"] = user.uid
+    if user.groups:
+        found["groups"] = list(user.groups)
+    if user.extra:
+        found["extra"] = {k: list(v) for k, v in user.extra.items()}
+    return found
+
+
+_OPTION_KINDS = {CREATE: "CreateOptions", UPDATE: "UpdateOptions"}
+
+
+def options_object(operation: str, options: WriteOptions) -> Mapping[str, Any]:
+    found: dict[str, Any] = {"kind": _OPTION_KINDS[operation], "apiVersion": "meta.k8s.io/v1"}
+    if options.dry_run:
+        found["dryRun"] = ["All"]
+    if options.manager:
+        found["fieldManager"] = options.manager
+    found["fieldValidation"] = options.validation
+    return found
+
+
+__all__ = ["Writer", "check_object", "not_found", "parse", "required", "user_object"]
