@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
-
-from ..api.errors import bad_request
+from ..api.errors import StatusError, bad_request
 from ..api.meta import Object
 from ..api.resources import parse_api_version
+from ..api.schema import decode, duplicate_fields
+from .kinds import Kind
 from .negotiation import JSON, PROTOBUF, YAML, input_format
 from .options import IGNORE, STRICT, WriteOptions
 from .registry import Resource
@@ -30,9 +30,10 @@ def parse(body: bytes, content_type: str, kind: str = "") -> tuple[Any, list[str
 
 def parse_json(body: bytes, kind: str = "") -> tuple[Any, list[str]]:
     try:
-        return orjson.loads(body), []
-    except orjson.JSONDecodeError as failure:
-        raise bad_request(unrecognized(kind, str(failure), body)) from None
+        value = decode(body)
+    except StatusError as failure:
+        raise bad_request(unrecognized(kind, failure.message, body)) from None
+    return value, [f'duplicate field "{p}"' for p in duplicate_fields(body, value)]
 
 
 def parse_yaml(body: bytes) -> tuple[Any, list[str]]:
@@ -55,6 +56,10 @@ def unrecognized(kind: str, why: str, body: bytes) -> str:
     else:
         summary = body.decode("utf-8", "replace")
     return f"the object provided is unrecognized (must be of type {kind}): {why} ({summary})"
+
+
+def unknown(kind: Kind, obj: Object) -> list[str]:
+    return [f'unknown field "{path}"' for path in kind.unknown_fields(obj)]
 
 
 def decode_object(request: Request, resource: Resource, options: WriteOptions, kind: str = "") -> Object:
@@ -91,7 +96,7 @@ def check_object(
             f"the API version in the data ({api_version}) does not match the expected API version ({gvk.api_version})"
         )
     if options.validation != IGNORE:
-        problems = duplicates + resource.kind.unknown_fields(obj)
+        problems = duplicates + unknown(resource.kind, obj)
         if problems and options.validation == STRICT:
             listed = ", ".join(problems)
             raise bad_request(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
 
 import orjson
 
@@ -95,6 +94,11 @@ class ResourceCache:
         labels = decoded["metadata"].get("labels") or NO_LABELS
         fields = self._fields(decoded) if self._fields is not None else NO_FIELDS
         return Entry(namespace, name, revision, with_revision(value, revision), labels, fields)
+
+    def unversioned(self, key: str, value: bytes, obj: Object) -> Entry:
+        """The entry of what a dry run would have created: without a resourceVersion."""
+        namespace, name = self.split(key)
+        return Entry(namespace, name, 0, value, obj["metadata"].get("labels") or NO_LABELS, NO_FIELDS)
 
     def load(self, items: Iterable[KeyValue], revision: int) -> None:
         """Takes the state at ``revision`` as the beginning."""
@@ -253,7 +257,3 @@ class ResourceCache:
             assert space.names == sorted(space.entries)
         assert all(a.revision <= b.revision for a, b in zip(self.log, self.log[1:], strict=False))
         assert not self.log or self.log[0].revision > self.horizon
-
-
-def as_listener_event(change: Change) -> tuple[str, Any, Any]:
-    return change.kind, change.previous and change.previous.object, change.entry.object

@@ -19,7 +19,7 @@ from .metadata import generate_name
 from .registry import Resource
 
 TryUpdate = Callable[[Object], Awaitable[Object]]
-"""From the stored object (the callee's own copy) to the new one; called again where another writer was faster."""
+"""From the stored object (not to be changed) to the new one; called again where another writer was faster."""
 
 
 class Committer:
@@ -85,9 +85,19 @@ class Committer:
         return resource.cache.entry_for(key, data, revision, obj)
 
     async def update(
-        self, resource: Resource, namespace: str, name: str, attempt: TryUpdate, *, dry_run: bool = False
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        attempt: TryUpdate,
+        *,
+        dry_run: bool = False,
+        removes: bool = True,
     ) -> Entry:
-        """Applies ``attempt`` to the newest state until it commits. Raises StatusError, NotFound too."""
+        """Applies ``attempt`` to the newest state until it commits. Raises StatusError, NotFound too.
+
+        ``removes``: an update that takes the last finalizer of an object under deletion deletes it.
+        """
         cache, gvr = resource.cache, resource.gvr
         key = f"{cache.prefix}{namespace}/{name}" if cache.namespaced else cache.prefix + name
         while True:
@@ -97,14 +107,14 @@ class Committer:
             old = self.from_entry(resource, entry)
             new = await attempt(old)
             stored = self.to_storage(resource, new)
-            current = entry.object
+            current = old if resource.conversion is None else entry.decode()
             if same(stored, current):
                 return entry
             data = encode_for_store(stored)
             if dry_run:
                 return cache.entry_for(key, data, entry.revision, stored)
             try:
-                if removable(stored):
+                if removes and removable(stored, current):
                     # The last finalizer of an object under deletion is gone: this update is its deletion.
                     await self.hub.store.delete(key, expected=entry.revision)
                     return cache.entry_for(key, data, entry.revision, stored)
@@ -148,13 +158,13 @@ def same(new: Object, old: Object) -> bool:
     }
 
 
-def removable(obj: Object) -> bool:
-    """Under deletion, with nothing left to wait for."""
-    metadata = obj["metadata"]
+def removable(obj: Object, old: Object) -> bool:
+    """Under deletion before this update, with nothing left to wait for after it."""
+    before = old["metadata"]
     return (
-        metadata.get("deletionTimestamp") is not None
-        and not metadata.get("finalizers")
-        and not metadata.get("deletionGracePeriodSeconds")
+        before.get("deletionTimestamp") is not None
+        and not obj["metadata"].get("finalizers")
+        and not before.get("deletionGracePeriodSeconds")
     )
 
 

@@ -24,9 +24,7 @@ _SPECIAL = {
     GVR("", "v1", "nodes"): "minions",
     GVR("networking.k8s.io", "v1", "ingresses"): "ingress",
     GVR("apiregistration.k8s.io", "v1", "apiservices"): "apiregistration.k8s.io/apiservices",
-    GVR(
-        "apiextensions.k8s.io", "v1", "customresourcedefinitions"
-    ): "apiextensions.k8s.io/customresourcedefinitions",
+    GVR("apiextensions.k8s.io", "v1", "customresourcedefinitions"): "apiextensions.k8s.io/customresourcedefinitions",
 }
 
 

@@ -62,7 +62,9 @@ def check_patch_options(request: Request, apply: bool, options: WriteOptions) ->
     if apply and not (request.raw_query and request.param("fieldManager")):
         raise invalid(META_GROUP, "PatchOptions", "", [required("fieldManager", "is required for apply patch")])
     if not apply and options.force is not None:
-        raise invalid(META_GROUP, "PatchOptions", "", [forbidden_field("force", "may not be specified for non-apply patch")])
+        raise invalid(
+            META_GROUP, "PatchOptions", "", [forbidden_field("force", "may not be specified for non-apply patch")]
+        )
 
 
 def manager_of(request: Request, manager: str) -> str:
@@ -144,13 +146,23 @@ def _list_errors(options: ListOptions) -> list[FieldError]:
         errors.append(forbidden_field("sendInitialEvents", "sendInitialEvents is forbidden for list"))
     if match:
         if not revision:
-            errors.append(forbidden_field("resourceVersionMatch", "resourceVersionMatch is forbidden unless resourceVersion is provided"))
+            errors.append(
+                forbidden_field(
+                    "resourceVersionMatch", "resourceVersionMatch is forbidden unless resourceVersion is provided"
+                )
+            )
         if options.proceed:
-            errors.append(forbidden_field("resourceVersionMatch", "resourceVersionMatch is forbidden when continue is provided"))
+            errors.append(
+                forbidden_field("resourceVersionMatch", "resourceVersionMatch is forbidden when continue is provided")
+            )
         if match not in (EXACT, NOT_OLDER):
             errors.append(not_supported("resourceVersionMatch", match, [EXACT, NOT_OLDER, ""]))
         if match == EXACT and revision == "0":
-            errors.append(forbidden_field("resourceVersionMatch", 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"'))
+            errors.append(
+                forbidden_field(
+                    "resourceVersionMatch", 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"'
+                )
+            )
     return errors
 
 
@@ -159,11 +171,16 @@ def _watch_errors(options: ListOptions) -> list[FieldError]:
     if options.initial is not None:
         if options.match != NOT_OLDER:
             errors.append(
-                forbidden_field("resourceVersionMatch", "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan")
+                forbidden_field(
+                    "resourceVersionMatch", "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
+                )
             )
     elif options.match:
         errors.append(
-            forbidden_field("resourceVersionMatch", "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided")
+            forbidden_field(
+                "resourceVersionMatch",
+                "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+            )
         )
     if options.match and options.match != NOT_OLDER:
         errors.append(not_supported("resourceVersionMatch", options.match, [NOT_OLDER]))
@@ -182,7 +199,5 @@ def parse_revision(text: str) -> int:
             raise ValueError(text)
     except ValueError:
         detail = f'strconv.ParseUint: parsing "{text}": invalid syntax'
-        raise StatusError(
-            400, "BadRequest", f"resourceVersion: Invalid value: \"{text}\": {detail}"
-        ) from None
+        raise StatusError(400, "BadRequest", f'resourceVersion: Invalid value: "{text}": {detail}') from None
     return value

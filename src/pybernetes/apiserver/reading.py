@@ -156,7 +156,13 @@ class Reader:
         return cache.select(scope.namespace, after)
 
     async def _list_old(
-        self, resource: Resource, view: View, info: RequestInfo, options: ListOptions, token: _Token | None, revision: int
+        self,
+        resource: Resource,
+        view: View,
+        info: RequestInfo,
+        options: ListOptions,
+        token: _Token | None,
+        revision: int,
     ) -> Response:
         """A list as it was at an older revision, from the store's history."""
         cache = resource.cache
@@ -265,4 +271,3 @@ class Reader:
 
 def _answer(view: View, revision: int, proceed: str, remaining: int | None, items: bytes) -> Response:
     return Response(200, view.list(revision, proceed, remaining, items), view.content_type)
-

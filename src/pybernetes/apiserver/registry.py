@@ -9,7 +9,7 @@ from typing import Any
 from ..api.meta import Object
 from ..api.resources import GVK, GVR, ResourceInfo, SubresourceInfo
 from .cache import ResourceCache
-from .request import Handler, Request, RequestInfo, Response
+from .request import Handler
 from .views import JsonView, View
 from .watching import Dispatcher
 
@@ -115,5 +115,3 @@ class Registry:
         for versions in self._groups.values():
             for resources in versions.values():
                 yield from resources.values()
-
-

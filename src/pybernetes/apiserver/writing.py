@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from ..api.errors import StatusError, bad_request, conflict, invalid, invalid_value, not_found, required
+from ..api.errors import StatusError, bad_request, conflict, invalid, invalid_value
 from ..api.meta import Object
 from ..api.times import to_time
 from ..hooks.admission import CREATE, UPDATE, AdmissionAttributes
 from ..hooks.identity import UserInfo
 from .admitting import AdmissionChain, roll_back
-from .body import check_object, decode_object, parse
+from .body import decode_object
 from .committing import Committer
 from .encoding import Entry
 from .metadata import (
@@ -54,7 +54,14 @@ class Writer:
         return Response(201, view.item(entry), view.content_type)
 
     async def _create(
-        self, request: Request, info: RequestInfo, resource: Resource, obj: Object, options: WriteOptions
+        self,
+        request: Request,
+        info: RequestInfo,
+        resource: Resource,
+        obj: Object,
+        options: WriteOptions,
+        *,
+        managed: bool = True,
     ) -> Entry:
         metadata = obj["metadata"]
         kind = resource.kind
@@ -64,7 +71,8 @@ class Writer:
         ensure_namespace(metadata, info.namespace, resource.info.namespaced)
         self._warn(request, dedup_owner_references(metadata))
         kind.default(obj)
-        kind.manage(None, obj, options.manager, "", to_time(self.clock.now()))
+        if managed:
+            kind.manage(None, obj, options.manager, "", to_time(self.clock.now()))
         attributes = self._attributes(CREATE, request, info, resource, obj, None, options)
         try:
             await self.admission.admit(attributes)
@@ -142,9 +150,7 @@ class Writer:
                 raise bad_request(
                     f"the name of the object ({info.name} based on URL) was undeterminable: name must be provided"
                 )
-            raise bad_request(
-                f"the name of the object ({name}) does not match the name on the URL ({info.name})"
-            )
+            raise bad_request(f"the name of the object ({name}) does not match the name on the URL ({info.name})")
         self._warn(request, dedup_owner_references(metadata))
         resource.kind.default(obj)
         if resource.cache.get(info.namespace, info.name) is None and resource.kind.allow_create_on_update:
@@ -189,9 +195,7 @@ class Writer:
             self._check_preconditions(resource, info, new, old)
             return await self._attempt(request, info, resource, new, old, options, managed)
 
-        return await self.committer.update(
-            resource, info.namespace, info.name, attempt, dry_run=options.dry_run
-        )
+        return await self.committer.update(resource, info.namespace, info.name, attempt, dry_run=options.dry_run)
 
     def _check_preconditions(self, resource: Resource, info: RequestInfo, new: Object, old: Object) -> None:
         given, stored = new["metadata"], old["metadata"]
@@ -264,7 +268,13 @@ class Writer:
         return Response(200, view.item(entry), view.content_type)
 
     async def _create_by_apply(
-        self, request: Request, info: RequestInfo, resource: Resource, patcher: Patcher, options: WriteOptions, view: View
+        self,
+        request: Request,
+        info: RequestInfo,
+        resource: Resource,
+        patcher: Patcher,
+        options: WriteOptions,
+        view: View,
     ) -> Response:
         obj = await patcher.apply(None)
         if obj["metadata"].get("uid"):
@@ -276,18 +286,8 @@ class Writer:
             )
         if self.allows_creation_of is not None:
             await self.allows_creation_of(request, info, info.name)
-        entry = await self._create_applied(request, info, resource, obj, options)
+        entry = await self._create(request, info, resource, obj, options, managed=False)
         return Response(201, view.item(entry), view.content_type)
-
-    async def _create_applied(
-        self, request: Request, info: RequestInfo, resource: Resource, obj: Object, options: WriteOptions
-    ) -> Entry:
-        managed = obj["metadata"].get("managedFields")
-        kind = resource.kind
-        try:
-            return await self._create(request, info, resource, obj, WriteOptions(options.dry_run, "", options.validation))
-        finally:
-            del managed, kind
 
 
 def user_object(user: UserInfo) -> Mapping[str, Any]:
@@ -313,6 +313,3 @@ def options_object(operation: str, options: WriteOptions) -> Mapping[str, Any]:
         found["fieldManager"] = options.manager
     found["fieldValidation"] = options.validation
     return found
-
-
-__all__ = ["Writer", "check_object", "not_found", "parse", "required", "user_object"]

@@ -1,0 +1,580 @@
+"""The HTTP front: connections in, requests to the server, responses and streams out.
+
+One asyncio protocol a connection around httptools' parser, HTTP/1.1 only (with keep-alive; pipelined requests are answered
+in order, a bounded number is read ahead). A client repeats its header block byte for byte on a kept connection, so a
+parsed block is kept and a request whose block is the same again is not parsed again. Specified by RFC 9112.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections import deque
+from collections.abc import AsyncIterator, Mapping
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import unquote
+
+import httptools
+
+from ..api.errors import StatusError, bad_request, internal_error, request_entity_too_large
+from ..concurrency import Clock, logger
+from ..hooks.identity import Credentials
+from .body import MAX_BODY
+from .encoding import chunk
+from .request import Frames, Request, Response, Stream
+from .server import ApiServer, error_response
+
+log = logger("apiserver.http")
+
+MAX_HEAD = 1 << 20
+"""Go's default for a request's head."""
+PIPELINE = 16
+"""Requests read ahead on one connection before its socket is left alone."""
+HEAD_TIMEOUT, IDLE_TIMEOUT, BODY_TIMEOUT = 32.0, 120.0, 60.0
+SWEEP = 5.0
+HIGH_WATER = 512 * 1024
+SLICE = 256 * 1024
+
+_REASONS = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
+_CONSTANT = b"Cache-Control: no-cache, private\r\n"
+
+
+class HttpServer:
+    """The listening side: accepts connections for one ``ApiServer``."""
+
+    def __init__(self, server: ApiServer, clock: Clock) -> None:
+        self.server = server
+        self.clock = clock
+        self.connections: set[Connection] = set()
+        self.group: asyncio.TaskGroup | None = None
+        self.port = 0
+        self.draining = False
+
+    async def run(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        tls: ssl.SSLContext | None = None,
+        unix_path: str | None = None,
+        started: asyncio.Event | None = None,
+    ) -> None:
+        """Serves until cancelled; ``port`` 0 takes a free one (see ``self.port``). Raises OSError where it cannot listen."""
+        loop = asyncio.get_running_loop()
+        listeners = []
+        async with asyncio.TaskGroup() as group:
+            self.group = group
+            try:
+                if host or tls:
+                    listener = await loop.create_server(
+                        lambda: Connection(self), host or None, port, ssl=tls, backlog=1024, reuse_address=True
+                    )
+                    listeners.append(listener)
+                    self.port = listener.sockets[0].getsockname()[1]
+                if unix_path:
+                    listeners.append(await loop.create_unix_server(lambda: Connection(self), unix_path))
+                if started is not None:
+                    started.set()
+                await self._sweep()
+            finally:
+                self.draining = True
+                for listener in listeners:
+                    listener.close()
+                for connection in list(self.connections):
+                    connection.shut()
+
+    async def _sweep(self) -> None:
+        """Closes connections whose peers do not finish what they began."""
+        while True:
+            await self.clock.sleep(SWEEP)
+            now = self.clock.monotonic()
+            for connection in [c for c in self.connections if c.deadline and c.deadline < now]:
+                connection.expire()
+
+
+class Connection(asyncio.Protocol):
+    """One client connection."""
+
+    def __init__(self, front: HttpServer) -> None:
+        self._front = front
+        self._server = front.server
+        self.transport: asyncio.Transport = None  # type: ignore[assignment]
+        self._parser: Any = httptools.HttpRequestParser(self)
+        self._certificate: bytes | None = None
+        self._address = ""
+        self.deadline = 0.0
+        """When the peer must have sent what it owes us; 0 where it owes nothing."""
+        self._reset()
+        self._ready: deque[Request | StatusError] = deque()
+        self._keep_alive: deque[bool] = deque()
+        self._busy = False
+        self._task: asyncio.Task[None] | None = None
+        self._sink: StreamSink | None = None
+        self._raw: RawStream | None = None
+        self._writable: asyncio.Future[None] | None = None
+        self._paused_writing = False
+        self._paused_reading = False
+        self._closing = False
+        self._lost = False
+        self._memo_block = b""
+        self._memo: tuple[Mapping[str, str], Credentials] | None = None
+
+    # -- connection -------------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport  # type: ignore[assignment]  # uvloop's is none of asyncio's classes
+        self.transport.set_write_buffer_limits(high=HIGH_WATER)
+        peer = transport.get_extra_info("peername")
+        self._address = peer[0] if isinstance(peer, tuple) else ""
+        tls = transport.get_extra_info("ssl_object")
+        if tls is not None:
+            self._certificate = tls.getpeercert(True)
+        self._front.connections.add(self)
+        self.deadline = self._front.clock.monotonic() + HEAD_TIMEOUT
+
+    def connection_lost(self, failure: Exception | None) -> None:
+        self._lost = self._closing = True
+        self._front.connections.discard(self)
+        if self._sink is not None:
+            self._sink.lost()
+        if self._raw is not None:
+            self._raw.feed_eof()
+        if self._writable is not None and not self._writable.done():
+            self._writable.set_exception(ConnectionResetError("connection lost"))
+        if self._task is not None and self._streaming:
+            self._task.cancel()
+
+    def eof_received(self) -> bool:
+        if self._raw is not None:
+            self._raw.feed_eof()
+            return True
+        if self._busy or self._ready:
+            # Half-closed: the peer may still read the answer that it waits for (a watch ends with its reader).
+            return self._sink is None
+        return False
+
+    def pause_writing(self) -> None:
+        self._paused_writing = True
+
+    def resume_writing(self) -> None:
+        self._paused_writing = False
+        if self._writable is not None and not self._writable.done():
+            self._writable.set_result(None)
+        if self._sink is not None:
+            self._sink.resume()
+
+    async def drain(self) -> None:
+        """Returns when the transport takes more. Raises ConnectionResetError."""
+        if self._lost:
+            raise ConnectionResetError("connection lost")
+        if self._paused_writing:
+            self._writable = asyncio.get_running_loop().create_future()
+            await self._writable
+
+    def expire(self) -> None:
+        log.debug("closing a connection that owes us data", address=self._address)
+        self._close()
+
+    def shut(self) -> None:
+        """The server stops: streams end, idle connections close, requests under way get their answers."""
+        self._closing = True
+        if self._sink is not None:
+            self._sink.stop()
+        if self._raw is not None or not self._busy:
+            self._close()
+
+    def _close(self) -> None:
+        self._closing = True
+        if not self._lost:
+            self.transport.close()
+
+    # -- parsing ----------------------------------------------------------------------------------------------------
+
+    def _reset(self) -> None:
+        self._url = b""
+        self._headers: dict[str, str] = {}
+        self._body: list[bytes] = []
+        self._size = 0
+        self._partial = False
+        self._failure: StatusError | None = None
+
+    def data_received(self, data: bytes) -> None:
+        if self._raw is not None:
+            self._raw.feed(data)
+            return
+        if self._closing:
+            return
+        if (
+            not self._busy
+            and not self._partial
+            and not self._ready
+            and data[:4] == b"GET "
+            and data[-4:] == b"\r\n\r\n"
+        ):
+            end = data.find(b"\r\n")
+            if data[end:] == self._memo_block and data[end - 9 : end] == b" HTTP/1.1":
+                self._repeat(data[4 : end - 9])
+                return
+        self._parse(data)
+
+    def _repeat(self, target: bytes) -> None:
+        """A request whose header block is the one before's."""
+        assert self._memo is not None
+        headers, credentials = self._memo
+        path, _, query = target.decode("latin-1").partition("?")
+        if "%" in path:
+            path = unquote(path)
+        self._keep_alive.append(True)
+        self._accept(Request("GET", path, query, headers, b"", credentials))
+
+    def _parse(self, data: bytes) -> None:
+        begun = not self._partial
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._upgraded(data[upgrade.args[0] :])
+            return
+        except httptools.HttpParserError as failure:
+            self._refuse(bad_request(f"malformed HTTP: {failure}"))
+            return
+        if self._memo is None and begun and not self._partial and len(data) < 8192 and data[:4] == b"GET ":
+            self._remember(data)
+
+    def _remember(self, data: bytes) -> None:
+        """Keeps the header block of a GET that came in one piece."""
+        request = self._last
+        end = data.find(b"\r\n")
+        if data.find(b"\r\n\r\n") != len(data) - 4 or request is None or self._keep_alive and not self._keep_alive[-1]:
+            return
+        headers = request.headers
+        if "upgrade" in headers or "content-length" in headers or "transfer-encoding" in headers:
+            return
+        self._memo_block, self._memo = data[end:], (headers, request.credentials)
+
+    def on_message_begin(self) -> None:
+        self._reset()
+        self._partial = True
+        self.deadline = self._front.clock.monotonic() + HEAD_TIMEOUT
+
+    def on_url(self, url: bytes) -> None:
+        self._url += url
+        self._grow(len(url))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+        present = self._headers.get(key)
+        self._headers[key] = text if present is None else f"{present}, {text}"
+        self._grow(len(name) + len(value))
+
+    def _grow(self, size: int) -> None:
+        self._size += size
+        if self._size > MAX_HEAD:
+            self._failure = StatusError(431, "", "Request Header Fields Too Large")
+
+    def on_headers_complete(self) -> None:
+        self._size = 0
+        self.deadline = self._front.clock.monotonic() + BODY_TIMEOUT
+        length = self._headers.get("content-length", "")
+        if length.isdigit() and int(length) > MAX_BODY:
+            self._failure = request_entity_too_large(MAX_BODY)
+        elif self._headers.get("expect", "").lower() == "100-continue":
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def on_body(self, body: bytes) -> None:
+        self._size += len(body)
+        if self._size > MAX_BODY:
+            self._failure = request_entity_too_large(MAX_BODY)
+            self._body.clear()
+        else:
+            self._body.append(body)
+
+    def on_message_complete(self) -> None:
+        self._partial = False
+        self.deadline = 0.0
+        if self._failure is not None:
+            self._refuse(self._failure)
+            return
+        method = self._parser.get_method().decode("latin-1")
+        path, _, query = self._url.decode("latin-1").partition("?")
+        if "%" in path:
+            path = unquote(path)
+        headers = self._headers
+        protocols = headers.get("sec-websocket-protocol")
+        credentials = Credentials(
+            headers,
+            self._certificate,
+            self._address,
+            [p.strip() for p in protocols.split(",")] if protocols else (),
+        )
+        request = self._last = Request(method, path, query, headers, b"".join(self._body), credentials)
+        self._keep_alive.append(self._parser.should_keep_alive())
+        self._accept(request)
+
+    _last: Request | None = None
+
+    def _upgraded(self, rest: bytes) -> None:
+        """The parser has stopped at a request that asks for an upgrade; it is answered by what it asked for, or refused."""
+        self._pending_raw = rest
+
+    _pending_raw = b""
+
+    def _refuse(self, failure: StatusError) -> None:
+        """Answers what could not be read, after what came before it, and closes."""
+        self._keep_alive.append(False)
+        self._closing = True
+        self._ready.append(failure)
+        self._next()
+
+    # -- answering --------------------------------------------------------------------------------------------------
+
+    def _accept(self, request: Request) -> None:
+        if self._busy or self._ready:
+            self._ready.append(request)
+            if len(self._ready) >= PIPELINE and not self._paused_reading:
+                self._paused_reading = True
+                self.transport.pause_reading()
+            return
+        self._begin(request)
+
+    def _begin(self, request: Request) -> None:
+        self._busy = True
+        group = self._front.group
+        assert group is not None
+        self._task = group.create_task(self._serve(request))
+
+    def _next(self) -> None:
+        while not self._busy and self._ready and not self._lost:
+            waiting = self._ready.popleft()
+            if isinstance(waiting, StatusError):
+                self._respond(Request("GET", ""), error_response(waiting))
+            else:
+                self._begin(waiting)
+        if self._paused_reading and len(self._ready) < PIPELINE // 2 and not self._lost:
+            self._paused_reading = False
+            self.transport.resume_reading()
+
+    _streaming = False
+
+    async def _serve(self, request: Request) -> None:
+        try:
+            response = await self._server.handle(request)
+        except Exception as failure:  # noqa: BLE001 - the boundary: one broken request must not end the server
+            log.error("request failed", failure=failure, method=request.method, path=request.path)
+            response = error_response(internal_error(f"{type(failure).__name__}"))
+        if self._lost:
+            return
+        if response.upgrade is not None:
+            await self._hijack(response)
+        elif response.stream is not None:
+            self._start_stream(request, response)
+        elif isinstance(response.body, bytes | tuple):
+            if not self._respond(request, response):
+                await self._respond_slowly(request, response)
+            self._done()
+        else:
+            await self._chunks(request, response, response.body)
+            self._done()
+
+    def _done(self) -> None:
+        self._busy = False
+        self._task = None
+        self._streaming = False
+        if self._ready:
+            self._next()
+        elif not self._lost and not self._partial:
+            self.deadline = self._front.clock.monotonic() + IDLE_TIMEOUT
+
+    def _head(self, response: Response, framing: bytes, keep: bool) -> bytes:
+        lines = [_REASONS.get(response.status) or b"HTTP/1.1 %d Status\r\n" % response.status, _CONSTANT]
+        if response.content_type:
+            lines.append(b"Content-Type: %b\r\n" % response.content_type.encode("latin-1"))
+        for name, value in response.headers:
+            lines.append(f"{name}: {value}\r\n".encode("utf-8", "replace"))
+        if not keep:
+            lines.append(b"Connection: close\r\n")
+        lines.append(framing)
+        return b"".join(lines)
+
+    def _respond(self, request: Request, response: Response) -> bool:
+        """Writes a whole answer at once; False where it is too large for that."""
+        body = response.body
+        pieces = body if isinstance(body, tuple) else (body,)
+        size = sum(len(p) for p in pieces)  # type: ignore[misc,arg-type]
+        keep = self._keep()
+        head = self._head(response, b"Content-Length: %d\r\n\r\n" % size, keep)
+        if request.method == "HEAD":
+            self.transport.write(head)
+        elif size <= 2 * HIGH_WATER:
+            self.transport.write(b"".join((head, *pieces)))  # type: ignore[arg-type]
+        else:
+            self.transport.write(head)
+            self._keep_alive.appendleft(keep)
+            return False
+        if not keep:
+            self._close()
+        return True
+
+    def _keep(self) -> bool:
+        keep = self._keep_alive.popleft() if self._keep_alive else False
+        return keep and not self._closing and not self._front.draining
+
+    async def _respond_slowly(self, request: Request, response: Response) -> None:
+        """The body of a large answer, at the pace of its reader."""
+        body = response.body
+        self._streaming = True
+        try:
+            for piece in body if isinstance(body, tuple) else (body,):
+                view = memoryview(piece)  # type: ignore[arg-type]
+                for start in range(0, len(view), SLICE):
+                    self.transport.write(view[start : start + SLICE])
+                    await self.drain()
+        except ConnectionResetError:
+            return
+        if not self._keep():
+            self._close()
+
+    async def _chunks(self, request: Request, response: Response, body: AsyncIterator[bytes]) -> None:
+        keep = self._keep()
+        self._streaming = True
+        self.transport.write(self._head(response, b"Transfer-Encoding: chunked\r\n\r\n", keep))
+        try:
+            async for part in body:
+                if part:
+                    self.transport.write(chunk(part))
+                    await self.drain()
+        except ConnectionResetError:
+            return
+        if not self._lost:
+            self.transport.write(b"0\r\n\r\n")
+            if not keep:
+                self._close()
+
+    # -- streams ----------------------------------------------------------------------------------------------------
+
+    def _start_stream(self, request: Request, response: Response) -> None:
+        assert response.stream is not None
+        keep = self._keep()
+        self.transport.write(self._head(response, b"Transfer-Encoding: chunked\r\n\r\n", keep))
+        self._sink = StreamSink(self, response.stream, keep)
+        response.stream.start(self._sink)
+
+    def stream_ended(self, keep: bool) -> None:
+        self._sink = None
+        if self._lost:
+            return
+        self.transport.write(b"0\r\n\r\n")
+        if keep and not self._closing:
+            self._done()
+        else:
+            self._close()
+
+    @property
+    def writing_paused(self) -> bool:
+        return self._paused_writing
+
+    # -- upgrades ---------------------------------------------------------------------------------------------------
+
+    async def _hijack(self, response: Response) -> None:
+        assert response.upgrade is not None
+        lines = [_REASONS.get(response.status, b"HTTP/1.1 101 Switching Protocols\r\n")]
+        lines += [f"{k}: {v}\r\n".encode("latin-1") for k, v in response.headers]
+        self.deadline = 0.0
+        self._streaming = True
+        raw = self._raw = RawStream(self)
+        self.transport.write(b"".join(lines) + b"\r\n")
+        if self._pending_raw:
+            raw.feed(self._pending_raw)
+            self._pending_raw = b""
+        try:
+            await response.upgrade(raw)
+        except (ConnectionError, StatusError) as failure:
+            log.debug("upgraded connection ended", error=str(failure))
+        finally:
+            self._close()
+
+
+class StreamSink:
+    """A watch's way into a connection."""
+
+    __slots__ = ("_connection", "_keep", "_stream")
+
+    def __init__(self, connection: Connection, stream: Stream, keep: bool) -> None:
+        self._connection = connection
+        self._stream = stream
+        self._keep = keep
+
+    def write(self, payload: Frames) -> bool:
+        connection = self._connection
+        connection.transport.write(payload.chunked)
+        return not connection.writing_paused
+
+    def end(self) -> None:
+        self._connection.stream_ended(self._keep)
+
+    def resume(self) -> None:
+        self._stream.resume()
+
+    def lost(self) -> None:
+        self._stream.stop()
+
+    def stop(self) -> None:
+        """The server stops: the stream ends properly."""
+        self._stream.stop()
+        self._keep = False
+        self.end()
+
+
+class RawStream:
+    """A hijacked connection (``RawConnection``)."""
+
+    HIGH_WATER = 1 << 20
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._parts: deque[bytes] = deque()
+        self._size = 0
+        self._eof = False
+        self._waiter: asyncio.Future[None] | None = None
+        self._paused = False
+
+    def feed(self, data: bytes) -> None:
+        self._parts.append(bytes(data))
+        self._size += len(data)
+        if self._size > self.HIGH_WATER and not self._paused:
+            self._paused = True
+            self._connection.transport.pause_reading()
+        self._wake()
+
+    def feed_eof(self) -> None:
+        self._eof = True
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def read(self) -> bytes:
+        while not self._parts:
+            if self._eof:
+                return b""
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        data = b"".join(self._parts)
+        self._parts.clear()
+        self._size = 0
+        if self._paused:
+            self._paused = False
+            self._connection.transport.resume_reading()
+        return data
+
+    async def write(self, data: bytes) -> None:
+        await self._connection.drain()
+        self._connection.transport.write(data)
+
+    def write_eof(self) -> None:
+        if self._connection.transport.can_write_eof():
+            self._connection.transport.write_eof()
+
+    def close(self) -> None:
+        self._connection._close()

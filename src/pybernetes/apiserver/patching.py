@@ -1,0 +1,169 @@
+"""The four patches as one step: from the stored object to the wanted one.
+
+JSON patch, merge patch and strategic merge patch change what is there; an apply merges by field ownership and settles the
+managed fields itself.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..api import patch as patches
+from ..api.errors import FieldError, StatusError, bad_request, go_quote, invalid, not_found, unsupported_media_type
+from ..api.meta import Object
+from ..api.schema import decode, duplicate_fields
+from .body import parse_yaml, unknown
+from .options import IGNORE, STRICT, WriteOptions
+from .registry import Resource
+from .request import Request, RequestInfo
+
+JSON_PATCH = "application/json-patch+json"
+MERGE = "application/merge-patch+json"
+STRATEGIC = "application/strategic-merge-patch+json"
+APPLY = "application/apply-patch+yaml"
+APPLY_CBOR = "application/apply-patch+cbor"
+_ALL = (JSON_PATCH, MERGE, STRATEGIC, APPLY)
+
+
+def patch_type(content_type: str, *, custom: bool) -> str:
+    """Raises StatusError 415. Custom resources know no strategic merge patch."""
+    media = content_type.partition(";")[0].strip().lower()
+    allowed = tuple(t for t in _ALL if not (custom and t == STRATEGIC))
+    if media not in allowed:
+        raise unsupported_media_type(
+            "the body of the request was in an unknown format - accepted media types include: " + ", ".join(allowed)
+        )
+    return media
+
+
+class Patcher:
+    """One patch request; ``apply`` is called again where another writer was faster."""
+
+    def __init__(
+        self, form: str, request: Request, info: RequestInfo, resource: Resource, options: WriteOptions, now: str
+    ) -> None:
+        self.form = form
+        self._request, self._info, self._resource, self._options, self._now = request, info, resource, options, now
+        self._duplicates: list[str] = []
+        self._patch = self._decode(request.body)
+
+    def _decode(self, body: bytes) -> Any:
+        if self.form == APPLY:
+            value, self._duplicates = parse_yaml(body)
+            if not isinstance(value, dict):
+                raise bad_request("error decoding YAML: the patch is not an object")
+            return value
+        try:
+            value = decode(body)
+        except StatusError as failure:
+            raise bad_request(f"error decoding patch: {failure.message}") from None
+        if self._options.validation != IGNORE and isinstance(value, dict):
+            self._duplicates = [f'duplicate field "{p}"' for p in duplicate_fields(body, value)]
+        return value
+
+    async def apply(self, old: Object | None) -> Object:
+        """The wanted object. Raises StatusError."""
+        if self.form == APPLY:
+            return self._apply(old)
+        if old is None:
+            raise not_found(self._resource.gvr.group, self._resource.gvr.resource, self._info.name)
+        if self.form == JSON_PATCH:
+            new = patches.json_patch(old, self._patch)
+        elif not isinstance(self._patch, dict):
+            raise bad_request("error decoding patch: the patch is not an object")
+        elif self.form == MERGE:
+            new = patches.merge_patch(old, self._patch)
+        else:
+            new = patches.strategic_merge_patch(old, self._patch, self._resource.kind.schema)
+        return self._checked(new, old)
+
+    def _checked(self, new: Any, old: Object) -> Object:
+        """The patched object, decoded as a body would be: wrong types are the patch's fault (422), unknown fields warn."""
+        kind = self._resource.kind
+        if not isinstance(new, dict):
+            raise self._invalid(new, "the patched object is no object")
+        failure = kind.decode_errors(new)
+        if failure:
+            raise self._invalid(new, failure)
+        if self._options.validation != IGNORE:
+            problems = self._duplicates + unknown(kind, new)
+            if problems and self._options.validation == STRICT:
+                raise self._invalid(new, "strict decoding error: " + ", ".join(problems))
+            self._request.warnings += problems
+        result: Object = kind.decode(new)
+        result["apiVersion"], result["kind"] = old["apiVersion"], old["kind"]
+        metadata = result.setdefault("metadata", {})
+        if metadata.get("name") != self._info.name:
+            raise bad_request(
+                f"the name of the object ({metadata.get('name') or ''}) does not match the name on the URL "
+                f"({self._info.name})"
+            )
+        if self._resource.info.namespaced and metadata.get("namespace") != self._info.namespace:
+            raise bad_request(
+                f"the namespace of the object ({metadata.get('namespace') or ''}) does not match the namespace on the "
+                f"request ({self._info.namespace})"
+            )
+        kind.default(result)
+        return result
+
+    def _invalid(self, value: Any, why: str) -> StatusError:
+        error = FieldError("patch", "FieldValueInvalid", f"Invalid value: {go_quote(value)}: {why}")
+        failure = invalid("", "", "", [error])
+        return StatusError(422, "Invalid", f' "" is invalid: {error}', failure.details)
+
+    def _apply(self, old: Object | None) -> Object:
+        """Server-side apply: ``old`` is None for an object that does not exist yet."""
+        from ..api import managedfields  # type: ignore[attr-defined]
+
+        kind, resource, patch = self._resource.kind, self._resource, self._patch
+        self._check_identity(patch)
+        failure = kind.decode_errors(patch)
+        if failure:
+            raise bad_request(failure)
+        problems = self._duplicates + unknown(kind, patch) if self._options.validation != IGNORE else []
+        if problems and self._options.validation == STRICT:
+            raise bad_request(f"error strict decoding YAML: {', '.join(problems)}")
+        self._request.warnings += problems
+        live = old if old is not None else {"apiVersion": patch["apiVersion"], "kind": patch["kind"], "metadata": {}}
+        new = managedfields.apply(
+            live,
+            patch,
+            self._options.manager,
+            resource.gvk.api_version,
+            kind.schema,
+            self._now,
+            force=bool(self._options.force),
+            subresource=self._info.subresource,
+        )
+        result: Object = kind.decode(new)
+        result["apiVersion"], result["kind"] = resource.gvk.api_version, resource.gvk.kind
+        metadata = result.setdefault("metadata", {})
+        metadata["name"] = self._info.name
+        if resource.info.namespaced:
+            metadata["namespace"] = self._info.namespace
+        kind.default(result)
+        return result
+
+    def _check_identity(self, patch: Object) -> None:
+        gvk = self._resource.gvk
+        metadata = patch.get("metadata")
+        given = patch.get("apiVersion"), patch.get("kind")
+        if not all(given):
+            raise bad_request("error decoding YAML: apiVersion and kind must be set")
+        if given != (gvk.api_version, gvk.kind):
+            raise bad_request(
+                f"invalid object type: {given[0]}, Kind={given[1]} (expected {gvk.api_version}, Kind={gvk.kind})"
+            )
+        if isinstance(metadata, dict):
+            name, namespace = metadata.get("name"), metadata.get("namespace")
+            if name and name != self._info.name:
+                raise bad_request(
+                    f"the name of the object ({name}) does not match the name on the URL ({self._info.name})"
+                )
+            if namespace and self._info.namespace and namespace != self._info.namespace:
+                raise bad_request(
+                    f"the namespace of the object ({namespace}) does not match the namespace on the request "
+                    f"({self._info.namespace})"
+                )
+            if metadata.get("managedFields"):
+                raise bad_request("metadata.managedFields must be nil")
