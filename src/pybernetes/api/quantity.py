@@ -52,6 +52,11 @@ def parse_quantity(value: Any) -> Decimal:
     return _parse(value if isinstance(value, str) else repr(value))[0]
 
 
+def quantity_form(value: Any) -> str:
+    """The form a quantity was written in (``DecimalSI``, ``BinarySI`` or ``DecimalExponent``). Raises QuantityError."""
+    return _parse(value if isinstance(value, str) else repr(value))[1]
+
+
 def quantity_value(value: Any) -> int:
     """The number rounded up to a whole one (bytes, pods, devices)."""
     return int(parse_quantity(value).to_integral_value(rounding=ROUND_CEILING))

@@ -231,6 +231,26 @@ def selector_from_object(selector: Mapping[str, Any] | None) -> LabelSelector:
     return LabelSelector(tuple(found))
 
 
+def selector_text(selector: Mapping[str, Any] | None) -> str:
+    """The text of a ``metav1.LabelSelector`` as upstream prints it (Scale status, tables): by key, sets in brackets.
+
+    None, which matches nothing, and an empty selector, which matches everything, both give "". Raises SelectorError.
+    """
+    if selector is None:
+        return ""
+    parts = [(key, f"{key}={value}") for key, value in (selector.get("matchLabels") or {}).items()]
+    for expression in selector.get("matchExpressions") or []:
+        key, operator = expression.get("key") or "", expression.get("operator")
+        values = ",".join(sorted(expression.get("values") or []))
+        if operator in (IN, NOT_IN):
+            parts.append((key, f"{key} {operator.lower()} ({values})"))
+        elif operator in (EXISTS, DOES_NOT_EXIST):
+            parts.append((key, key if operator == EXISTS else f"!{key}"))
+        else:
+            raise SelectorError(f"{_quote(str(operator))} is not a valid label selector operator")
+    return ",".join(text for _, text in sorted(parts))
+
+
 def selector_from_map(labels: Mapping[str, str] | None) -> LabelSelector:
     """The meaning of a plain map selector (Service, ReplicationController): an empty one matches everything."""
     return LabelSelector(tuple(Requirement(k, IN, frozenset([v])) for k, v in sorted((labels or {}).items())))

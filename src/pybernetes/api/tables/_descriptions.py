@@ -1,0 +1,27 @@
+"""Descriptions of API fields, from the official definitions that ``kubernetes-validate`` carries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib import resources
+
+import orjson
+
+_FILE = "kubernetes-json-schema/v1.36.0-local/_definitions.json"
+
+
+def descriptions(references: Iterable[str]) -> dict[str, str]:
+    """The description of each ``group.version.Type.field`` (or ``Type.field`` of meta/v1); what is unknown is left out.
+
+    Reads the whole file and keeps only these texts.
+    """
+    known = orjson.loads(resources.files("kubernetes_validate").joinpath(_FILE).read_bytes())
+    definitions = known["$defs"]
+    found = {}
+    for reference in references:
+        owner, _, field = reference.rpartition(".")
+        path = f"io.k8s.api.{owner}" if "." in owner else f"io.k8s.apimachinery.pkg.apis.meta.v1.{owner}"
+        text = definitions.get(path, {}).get("properties", {}).get(field, {}).get("description")
+        if text is not None:
+            found[reference] = text
+    return found

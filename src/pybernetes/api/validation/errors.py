@@ -1,0 +1,61 @@
+"""Paths and a few errors that the checks use besides those of ``api.errors``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from ..errors import FieldError, forbidden_field, go_quote, invalid_value
+
+Errors = list[FieldError]
+Obj = dict[str, Any]
+
+
+def at(path: str, *fields: str) -> str:
+    """``path`` with fields appended; an empty path is the object itself."""
+    tail = ".".join(fields)
+    return f"{path}.{tail}" if path else tail
+
+
+def invalid_each(path: str, value: Any, problems: Iterable[str]) -> Errors:
+    """One Invalid error for each thing that is wrong with a value."""
+    return [invalid_value(path, value, problem) for problem in problems]
+
+
+def bare_invalid(path: str, detail: str) -> FieldError:
+    """An Invalid error that does not print its value."""
+    return FieldError(path, "FieldValueInvalid", "Invalid value" + (f": {detail}" if detail else ""))
+
+
+def too_few(path: str, actual: int, least: int) -> FieldError:
+    plural = "item" if least == 1 else "items"
+    return FieldError(path, "FieldValueTooFew", f"Too few: {actual}: must have at least {least} {plural}")
+
+
+def too_short(path: str, least: int) -> FieldError:
+    return FieldError(path, "FieldValueTooShort", f"Too short: must be at least {least} bytes")
+
+
+def quoted_set(values: Iterable[str]) -> str:
+    """A set of strings as Go's ``%v`` of a sorted slice prints it: ``[a b]``."""
+    return "[" + " ".join(sorted(values)) + "]"
+
+
+def go_strings(values: Iterable[str]) -> str:
+    """A slice of strings as Go's ``%#v`` prints it."""
+    return "[]string{" + ", ".join(go_quote(v) for v in values) + "}"
+
+
+__all__ = [
+    "Errors",
+    "FieldError",
+    "Obj",
+    "at",
+    "bare_invalid",
+    "forbidden_field",
+    "go_strings",
+    "invalid_each",
+    "quoted_set",
+    "too_few",
+    "too_short",
+]
