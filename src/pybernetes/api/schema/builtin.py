@@ -66,6 +66,10 @@ _SCALARS = {
 }
 
 
+_IMPLIED: dict[str, Any] = {STRING: "", BOOL: False, INT: 0, NUMBER: 0}
+"""Defaults that upstream's OpenAPI gives to required fields that are no pointers."""
+
+
 @dataclass(frozen=True, slots=True)
 class Facts:
     """The table as it is stored."""
@@ -121,9 +125,13 @@ def _fields(definition: str) -> dict[str, Field]:
                 way = (embedded.rpartition(".")[2], *inner.embedded)
                 made.setdefault(inner.name, replace(inner, embedded=way))
             continue
+        rules = extras[0] if extras else {}
+        node = node_of(type_.removeprefix("*"))
+        if "o" not in flags and node.kind in _IMPLIED and not type_.startswith("*"):
+            rules = {"default": _IMPLIED[node.kind], **rules}
         made[name] = Field(
             name,
-            _with_rules(node_of(type_.removeprefix("*")), extras[0] if extras else {}),
+            _with_rules(node, rules),
             pointer=type_.startswith("*"),
             omit_empty="o" in flags,
             omit_zero="z" in flags,
