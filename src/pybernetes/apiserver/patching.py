@@ -10,6 +10,7 @@ from typing import Any
 
 from ..api import patch as patches
 from ..api.errors import FieldError, StatusError, bad_request, go_quote, invalid, not_found, unsupported_media_type
+from ..api.managedfields import ManagedFields
 from ..api.meta import Object
 from ..api.schema import decode, duplicate_fields
 from .body import parse_yaml, unknown
@@ -113,8 +114,6 @@ class Patcher:
 
     def _apply(self, old: Object | None) -> Object:
         """Server-side apply: ``old`` is None for an object that does not exist yet."""
-        from ..api import managedfields  # type: ignore[attr-defined]
-
         kind, resource, patch = self._resource.kind, self._resource, self._patch
         self._check_identity(patch)
         failure = kind.decode_errors(patch)
@@ -124,14 +123,13 @@ class Patcher:
         if problems and self._options.validation == STRICT:
             raise bad_request(f"error strict decoding YAML: {', '.join(problems)}")
         self._request.warnings += problems
-        live = old if old is not None else {"apiVersion": patch["apiVersion"], "kind": patch["kind"], "metadata": {}}
-        new = managedfields.apply(
-            live,
+        new = ManagedFields.apply(
+            old,
             patch,
-            self._options.manager,
-            resource.gvk.api_version,
-            kind.schema,
-            self._now,
+            manager=self._options.manager,
+            api_version=resource.gvk.api_version,
+            schema=kind.schema,
+            now=self._now,
             force=bool(self._options.force),
             subresource=self._info.subresource,
         )
