@@ -102,7 +102,7 @@ class ManagedFields:
         manager: str,
         api_version: str,
         schema: Schema,
-        now: float,
+        now: float | str,
         operation: str = UPDATE,
         subresource: str = "",
         reset_fields: ResetFields | None = None,
@@ -134,7 +134,7 @@ class ManagedFields:
         manager: str,
         api_version: str,
         schema: Schema,
-        now: float,
+        now: float | str,
         force: bool = False,
         subresource: str = "",
         reset_fields: ResetFields | None = None,
@@ -159,7 +159,7 @@ class ManagedFields:
             mine = job.compare(nothing, bare, api_version) or Comparison()
             managers = job.update(nothing, bare, managers, me, now, mine)
         me = Identity.of(manager, APPLY, api_version, subresource)
-        merged, managers = _apply_with_last_applied(job, bare, applied, managers, me, _time_text(int(now // 1)), force)
+        merged, managers = _apply_with_last_applied(job, bare, applied, managers, me, _time_text(now), force)
         if merged is not None and manager == "kubectl" and annotations_of(merged).get(LAST_APPLIED):
             merged = _with_last_applied(merged, applied)
         encoded = entries.encode(managers)
@@ -194,8 +194,13 @@ def _live_or_new(live: Object, new: Object, subresource: str) -> Managers:
         return {}
 
 
+def _time_text(now: float | str) -> str:
+    """``now`` is a moment of a clock, or already its text."""
+    return now if isinstance(now, str) else _second_text(int(now // 1))
+
+
 @lru_cache(maxsize=256)
-def _time_text(second: int) -> str:
+def _second_text(second: int) -> str:
     return to_time(second)
 
 
@@ -238,7 +243,7 @@ class _Job:
         return self._convert is None or all(e.get("apiVersion") == self.api_version for e in managed)
 
     def update(
-        self, old: Object, new: Object, managers: Managers, me: Identity, now: float, mine: Comparison
+        self, old: Object, new: Object, managers: Managers, me: Identity, now: float | str, mine: Comparison
     ) -> Managers:
         original = managers.get(me)
         managers = self._reconcile(old, managers)
@@ -255,7 +260,7 @@ class _Job:
                 fields = original.fields
             elif kept or not in_order:
                 fields = fieldset.ordered(fields)
-            managers[me] = Owned(fields, self.api_version, False, _time_text(int(now // 1)))
+            managers[me] = Owned(fields, self.api_version, False, _time_text(now))
         elif previous is not None and kept:
             same = kept is previous.fields
             managers[me] = previous if same else Owned(kept, previous.api_version, previous.applied, previous.time)
