@@ -64,6 +64,10 @@ class ChannelConnection:
         self._channel: int | None = None
         self._message = bytearray()
 
+    @property
+    def has_output(self) -> bool:
+        return self._socket.has_output
+
     def take_output(self) -> bytes:
         return self._socket.take_output()
 

@@ -38,7 +38,9 @@ class StreamOptions:
     def wanted(self, protocol: str) -> tuple[int, ...]:
         """The streams that a SPDY client opens, in the order in which client-go opens them."""
         chosen = [ERROR]
-        chosen += [n for n, on in ((STDIN, self.stdin), (STDOUT, self.stdout), (STDERR, self.stderr)) if on]
+        chosen += [n for n, on in ((STDIN, self.stdin), (STDOUT, self.stdout)) if on]
+        if self.stderr and not self.tty:
+            chosen.append(STDERR)
         if self.tty and supports_resize(protocol):
             chosen.append(RESIZE)
         return tuple(chosen)

@@ -122,6 +122,10 @@ class SpdyConnection:
     def __post_init__(self) -> None:
         self._next_id = self._next_ping = 1 if self.client else 2
 
+    @property
+    def has_output(self) -> bool:
+        return bool(self._output)
+
     def take_output(self) -> bytes:
         """What is to be written to the socket now; asking empties it."""
         output = self._output[0] if len(self._output) == 1 else b"".join(self._output)

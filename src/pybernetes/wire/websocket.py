@@ -50,6 +50,10 @@ class WebSocket:
         self._connection = Connection(ConnectionType.CLIENT if client else ConnectionType.SERVER)
         self._output: list[bytes] = []
 
+    @property
+    def has_output(self) -> bool:
+        return bool(self._output)
+
     def take_output(self) -> bytes:
         """What is to be written to the socket now; asking empties it."""
         output = self._output[0] if len(self._output) == 1 else b"".join(self._output)
