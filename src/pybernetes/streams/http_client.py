@@ -7,12 +7,13 @@ over when the server switches protocols.
 from __future__ import annotations
 
 import errno
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import httptools
 
+from ..wire.errors import ProtocolError
 from ..wire.upgrade import ResponseHead, ResponseHeadDecoder, encode_request
 from .connection import Connection
 
@@ -23,7 +24,7 @@ class BadResponse(ConnectionError):
 
 @dataclass(slots=True)
 class Upgraded:
-    """The server answered 101: the connection belongs to the caller. ``read`` gives what came behind the head first."""
+    """The server answered 101: the connection belongs to the caller."""
 
     head: ResponseHead
     connection: Connection
@@ -91,7 +92,7 @@ class ClientExchange:
     def _has_length(self) -> bool:
         return bool(self.header("content-length")) or "chunked" in self.header("transfer-encoding").lower()
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
         """The body as it arrives. Raises BadResponse where it breaks off."""
         if self._method == "HEAD" or self.status in (204, 304):
             return
@@ -104,6 +105,10 @@ class ClientExchange:
                     return
                 continue
             await self._feed()
+
+    def body(self) -> Body:
+        """The body as an iterator that owns the connection."""
+        return Body(self)
 
     async def read(self, limit: int = 1 << 62) -> bytes:
         """The body, or its first ``limit`` bytes."""
@@ -118,6 +123,28 @@ class ClientExchange:
         self._connection.abort()
 
 
+class Body:
+    """``ClientExchange.chunks`` that closes the connection at its end, or by ``aclose`` even where nobody began to read."""
+
+    def __init__(self, answer: ClientExchange) -> None:
+        self._answer = answer
+        self._chunks = answer.chunks()
+
+    def __aiter__(self) -> Body:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            return await anext(self._chunks)
+        except BaseException:
+            self._answer.close()
+            raise
+
+    async def aclose(self) -> None:
+        self._answer.close()
+        await self._chunks.aclose()
+
+
 async def exchange(
     connection: Connection, method: str, target: str, headers: Iterable[tuple[str, str]], body: bytes = b""
 ) -> ClientExchange:
@@ -130,8 +157,8 @@ async def exchange(
 
 async def upgrade(
     connection: Connection, method: str, target: str, headers: Iterable[tuple[str, str]], body: bytes = b""
-) -> Upgraded | ResponseHead:
-    """Asks for a change of protocol. Where it is refused, what ``connection`` reads next is the refusal's body."""
+) -> Upgraded | ClientExchange:
+    """Asks for a change of protocol; an answer other than 101 is an exchange like any other."""
     await connection.write(encode_request(method, target, headers) + body)
     decoder = ResponseHeadDecoder()
     head = None
@@ -139,6 +166,14 @@ async def upgrade(
         data = await connection.read()
         if not data:
             raise BadResponse(errno.ECONNRESET, "unexpected EOF")
-        head = decoder.feed(data)
-    connection.unread(decoder.rest)
-    return Upgraded(head, connection) if head.status == 101 else head
+        try:
+            head = decoder.feed(data)
+        except ProtocolError as failure:
+            raise BadResponse(errno.EPROTO, str(failure)) from failure
+    if head.status == 101:
+        connection.unread(decoder.rest)
+        return Upgraded(head, connection)
+    connection.unread(decoder.raw + decoder.rest)
+    refusal = ClientExchange(connection, method)
+    await refusal.read_head()
+    return refusal

@@ -30,8 +30,8 @@ class NegotiationError(Exception):
 
 
 def split_list(value: str) -> list[str]:
-    """The members of a comma-separated header value."""
-    return [part.strip() for part in value.split(",") if part.strip()]
+    """The members of a list header: separated by commas, and by line feeds where the header came more than once."""
+    return [part.strip() for part in value.replace("\n", ",").split(",") if part.strip()]
 
 
 def is_upgrade(headers: Mapping[str, str]) -> bool:
@@ -146,6 +146,8 @@ class ResponseHeadDecoder:
     def __init__(self) -> None:
         self._buffer = bytearray()
         self.head: ResponseHead | None = None
+        self.raw = b""
+        """The head as it came."""
         self.rest = b""
 
     def feed(self, data: bytes) -> ResponseHead | None:
@@ -157,7 +159,8 @@ class ResponseHeadDecoder:
                 if len(self._buffer) > MAX_HEAD:
                     raise ProtocolError("header size limit exceeded")
                 return None
-            head = _parse_head(bytes(self._buffer[:end]))
+            self.raw = bytes(self._buffer[: end + 4])
+            head = _parse_head(self.raw[:end])
             del self._buffer[: end + 4]
             if 100 <= head.status < 200 and head.status != 101:
                 continue
