@@ -86,11 +86,11 @@ class ExecTranslator:
             return
         for event in self.backend.receive(data):
             match event:
-                case DataReceived(stream_id, payload, fin):
+                case DataReceived(stream_id, payload, fin) if stream_id in self._kinds:
                     self._from_stream(self._kinds[stream_id], payload)
                     if fin:
                         self._ended(self._kinds[stream_id])
-                case StreamReset(stream_id):
+                case StreamReset(stream_id) if stream_id in self._kinds:
                     # Go's servers end their streams this way too, after the last byte.
                     self._ended(self._kinds[stream_id])
                 case StreamOpened(stream_id):
