@@ -106,6 +106,9 @@ class Informer:
         for obj in list(self._objects.values()):
             handler(ADDED, None, obj)
 
+    def remove_handler(self, handler: Handler) -> None:
+        self._handlers.remove(handler)
+
     def add_index(self, name: str, function: IndexFunction) -> None:
         self._index_functions[name] = function
         table: dict[str, dict[str, Object]] = {}
@@ -245,50 +248,57 @@ class Informer:
 
 
 class InformerFactory:
-    """Informers shared by the components of one process: one watch a resource."""
+    """Informers shared by the components of one process: one watch a resource (two where one wants only the metadata and
+    another, later, the whole objects)."""
 
     def __init__(self, client: Client, clock: Clock, rng: random.Random | None = None) -> None:
         self._client, self._clock, self._rng = client, clock, rng
-        self._informers: dict[GVR, Informer] = {}
-        self._tasks: dict[GVR, asyncio.Task[None]] = {}
+        self._full: dict[GVR, Informer] = {}
+        self._metadata: dict[GVR, Informer] = {}
+        self._tasks: dict[Informer, asyncio.Task[None]] = {}
         self._group: asyncio.TaskGroup | None = None
 
     def informer(self, gvr: GVR) -> Informer:
         """The shared informer of a resource over all namespaces; started at once where the factory runs already."""
-        informer = self._informers.get(gvr)
-        if informer is None or informer.metadata_only:
-            informer = self._add(gvr, metadata_only=False)
+        informer = self._full.get(gvr)
+        if informer is None:
+            informer = self._full[gvr] = Informer(self._client, gvr, clock=self._clock, rng=self._rng)
+            self._start(informer)
         return informer
 
     def metadata_informer(self, gvr: GVR) -> Informer:
         """The shared informer where there is one, else one that keeps only the metadata (PartialObjectMetadata)."""
-        return self._informers.get(gvr) or self._add(gvr, metadata_only=True)
-
-    def existing(self, gvr: GVR) -> Informer | None:
-        """The informer that somebody has asked for already."""
-        return self._informers.get(gvr)
-
-    def _add(self, gvr: GVR, *, metadata_only: bool) -> Informer:
-        if gvr in self._informers:
-            raise ValueError(f"{gvr}: ask for the full informer before the one of the metadata")
-        informer = Informer(self._client, gvr, clock=self._clock, rng=self._rng, metadata_only=metadata_only)
-        self._informers[gvr] = informer
-        self._start(informer)
+        informer = self._full.get(gvr) or self._metadata.get(gvr)
+        if informer is None:
+            informer = Informer(self._client, gvr, clock=self._clock, rng=self._rng, metadata_only=True)
+            self._metadata[gvr] = informer
+            self._start(informer)
         return informer
 
-    def _start(self, informer: Informer) -> None:
-        if self._group is not None:
-            self._tasks[informer.gvr] = self._group.create_task(informer.run())
-
-    def remove(self, gvr: GVR) -> None:
-        """Ends an informer: its resource is served no more."""
-        self._informers.pop(gvr, None)
-        task = self._tasks.pop(gvr, None)
+    def remove_metadata_informer(self, gvr: GVR) -> None:
+        """Ends one: its resource is served no more."""
+        informer = self._metadata.pop(gvr, None)
+        task = self._tasks.pop(informer, None) if informer is not None else None
         if task is not None:
             task.cancel()
 
+    def observe(self, gvr: GVR, obj: Object) -> None:
+        """As ``Informer.observe``, for those that somebody has asked for."""
+        for informers in (self._full, self._metadata):
+            if gvr in informers:
+                informers[gvr].observe(obj)
+
+    def observe_delete(self, gvr: GVR, obj: Object) -> None:
+        for informers in (self._full, self._metadata):
+            if gvr in informers:
+                informers[gvr].observe_delete(obj)
+
+    def _start(self, informer: Informer) -> None:
+        if self._group is not None:
+            self._tasks[informer] = self._group.create_task(informer.run())
+
     async def wait_synced(self) -> None:
-        for informer in list(self._informers.values()):
+        for informer in [*self._full.values(), *self._metadata.values()]:
             await informer.wait_synced()
 
     async def run(self) -> None:
@@ -296,7 +306,7 @@ class InformerFactory:
         async with asyncio.TaskGroup() as group:
             self._group = group
             try:
-                for informer in self._informers.values():
+                for informer in [*self._full.values(), *self._metadata.values()]:
                     self._start(informer)
                 await asyncio.Event().wait()
             finally:

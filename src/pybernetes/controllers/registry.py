@@ -12,6 +12,13 @@ Factory = Callable[[ControllerContext], Controller]
 ENTRY_POINT_GROUP = "pybernetes.controllers"
 
 BUILT_IN: dict[str, str] = {
+    "endpoints-controller": "endpoints.controller:EndpointsController",
+    "endpointslice-controller": "endpointslice.controller:EndpointSliceController",
+    "endpointslice-mirroring-controller": "endpointslicemirroring.controller:EndpointSliceMirroringController",
+    "namespace-controller": "namespace.controller:NamespaceController",
+    "serviceaccount-controller": "serviceaccount.controller:ServiceAccountController",
+    "root-ca-certificate-publisher-controller": "rootca.controller:RootCACertificatePublisher",
+    "garbage-collector-controller": "garbagecollector.controller:GarbageCollector",
     "replicaset-controller": "replicaset.controller:ReplicaSetController",
     "replicationcontroller-controller": "replicaset.controller:ReplicationControllerController",
     "deployment-controller": "deployment.controller:DeploymentController",

@@ -53,9 +53,8 @@ class Writer:
         self.client, self._informers = client, informers
 
     def _observe(self, gvr: GVR, obj: Object, subresource: str = "") -> Object:
-        informer = self._informers.existing(gvr)
-        if informer is not None and subresource in _SELF_ANSWERING and obj.get("kind") != "Status":
-            informer.observe(obj)
+        if subresource in _SELF_ANSWERING and obj.get("kind") != "Status":
+            self._informers.observe(gvr, obj)
         return obj
 
     async def create(self, gvr: GVR, obj: Object) -> Object:
@@ -87,7 +86,6 @@ class Writer:
         resource_version: str = "",
     ) -> bool:
         """Deletes this very object; False where it is gone already (or another has taken its name)."""
-        informer = self._informers.existing(gvr)
         try:
             answer = await self.client.delete(
                 gvr,
@@ -102,12 +100,10 @@ class Writer:
             gone = failure.reason == "NotFound" or (failure.reason == "Conflict" and "UID" in failure.message)
             if not gone:
                 raise
-            if informer is not None:
-                informer.observe_delete(obj)
+            self._informers.observe_delete(gvr, obj)
             return False
         self._observe(gvr, answer)
-        if informer is not None:
-            informer.observe_delete(obj)
+        self._informers.observe_delete(gvr, obj)
         return True
 
 
@@ -323,12 +319,12 @@ class Controller:
         self.event(owner, NORMAL, "SuccessfulDelete", f"Deleted pod: {name_of(pod)}")
 
     async def create_pods(self, owner: Object, pods: Sequence[Object]) -> None:
-        failure = await slow_start([_bind(self.create_pod, owner, pod) for pod in pods])
+        failure = await slow_start([bound(self.create_pod, owner, pod) for pod in pods])
         if failure is not None:
             raise failure
 
     async def delete_pods(self, owner: Object, pods: Sequence[Object]) -> None:
-        failures = await in_parallel([_bind(self.delete_pod, owner, pod) for pod in pods])
+        failures = await in_parallel([bound(self.delete_pod, owner, pod) for pod in pods])
         if failures:
             raise failures[0]
 
@@ -356,7 +352,7 @@ class Controller:
             self.log.error("sync failed", failure=failure, key=key)
 
 
-def _bind(function: Callable[..., Awaitable[Any]], *arguments: Any) -> Callable[[], Awaitable[Any]]:
+def bound(function: Callable[..., Awaitable[Any]], *arguments: Any) -> Callable[[], Awaitable[Any]]:
     return lambda: function(*arguments)
 
 

@@ -1,0 +1,1 @@
+"""Every namespace has a ServiceAccount ``default``."""
