@@ -41,6 +41,10 @@ class FutureRevision(StoreError):
         self.requested, self.current = requested, current
 
 
+class StoreDamaged(StoreError):
+    """What the store holds cannot be trusted; the message says what to do."""
+
+
 class StoreUnavailable(StoreError):
     """The store cannot answer now (no leader, disk full, closed); whether a write happened may be unknown."""
 
@@ -63,7 +67,7 @@ class Page(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One committed write. ``value`` is None for a deletion, ``previous`` for a creation.
+    """One committed write. ``value`` is None for a deletion; ``previous_revision`` is 0 for a creation.
 
     ``note`` is what the writer in this process attached to its ``put`` or ``delete``; None for writes from elsewhere.
     """
@@ -71,7 +75,6 @@ class Event:
     revision: int
     key: str
     value: bytes | None
-    previous: bytes | None
     previous_revision: int = 0
     note: Any = None
 

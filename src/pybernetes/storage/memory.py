@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import bisect
-import heapq
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,7 +11,8 @@ from typing import Any
 
 import orjson
 
-from ..concurrency import Clock, TimerHandle
+from ..concurrency import Clock
+from .common import Expiry, Watchers
 from .contract import (
     Cancel,
     Compacted,
@@ -28,70 +28,6 @@ from .contract import (
 )
 
 
-class Watchers:
-    """Who is told of committed writes of one process. Shared by the embedded engines."""
-
-    def __init__(self) -> None:
-        self._watchers: dict[int, tuple[str, Deliver, Callable[[StoreError], None]]] = {}
-        self._next = 0
-
-    def add(self, prefix: str, deliver: Deliver, failed: Callable[[StoreError], None]) -> Cancel:
-        number = self._next = self._next + 1
-        self._watchers[number] = (prefix, deliver, failed)
-        return lambda: void(self._watchers.pop(number, None))
-
-    def deliver(self, events: list[Event]) -> None:
-        for prefix, deliver, _ in list(self._watchers.values()):
-            if prefix == "/" or (seen := [e for e in events if e.key.startswith(prefix)]) == events:
-                deliver(events)
-            elif seen:
-                deliver(seen)
-
-    def fail(self, failure: StoreError) -> None:
-        watchers, self._watchers = self._watchers, {}
-        for _, _, failed in watchers.values():
-            failed(failure)
-
-
-def void(_: object) -> None:
-    """Makes an expression's value None."""
-
-
-class Expiry:
-    """Deletes keys whose time to live is over. One timer, for the earliest."""
-
-    def __init__(self, clock: Clock, expire: Callable[[str, int], None]) -> None:
-        self._clock, self._expire = clock, expire
-        self._heap: list[tuple[float, str, int]] = []
-        self._timer: TimerHandle | None = None
-        self._due = 0.0
-
-    def add(self, deadline: float, key: str, revision: int) -> None:
-        """``deadline`` is wall time."""
-        heapq.heappush(self._heap, (deadline, key, revision))
-        self._arm()
-
-    def _arm(self) -> None:
-        if not self._heap or (self._timer is not None and self._due <= self._heap[0][0]):
-            return
-        self.stop()
-        self._due = self._heap[0][0]
-        self._timer = self._clock.call_later(self._due - self._clock.now(), self._fire)
-
-    def _fire(self) -> None:
-        self._timer = None
-        now = self._clock.now()
-        while self._heap and self._heap[0][0] <= now:
-            _, key, revision = heapq.heappop(self._heap)
-            self._expire(key, revision)
-        self._arm()
-
-    def stop(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-
 class MemoryStore:
     """All history since the last compaction, in order, with an index of the newest write of each key."""
 
@@ -103,7 +39,7 @@ class MemoryStore:
         self._compacted = 0
         self._newest: dict[str, KeyValue] = {}
         self._keys: list[str] = []
-        self._log: deque[Event] = deque()
+        self._log: deque[tuple[Event, bytes | None]] = deque()
         self._watchers = Watchers()
         self._expiry = Expiry(clock, self._expire)
         self._closed = False
@@ -145,14 +81,14 @@ class MemoryStore:
         """Walks the log back from now: what came after ``revision`` is undone."""
         low, high = self._range(prefix)
         state = {k: self._newest[k] for k in self._keys[low:high]}
-        for event in reversed(self._log):
+        for event, previous in reversed(self._log):
             if event.revision <= revision:
                 break
             if event.key.startswith(prefix):
-                if event.previous is None:
+                if previous is None:
                     state.pop(event.key, None)
                 else:
-                    state[event.key] = KeyValue(event.key, event.previous, event.previous_revision)
+                    state[event.key] = KeyValue(event.key, previous, event.previous_revision)
         return state
 
     async def count(self, prefix: str) -> int:
@@ -176,7 +112,7 @@ class MemoryStore:
         if old is None:
             bisect.insort(self._keys, key)
         self._newest[key] = KeyValue(key, value, revision)
-        self._commit(Event(revision, key, value, old and old.value, old.revision if old else 0, note))
+        self._commit(Event(revision, key, value, old.revision if old else 0, note), old)
         if ttl:
             self._expiry.add(self._clock.now() + ttl, key, revision)
         return revision
@@ -191,11 +127,11 @@ class MemoryStore:
         revision = self._revision = self._revision + 1
         del self._newest[old.key]
         self._keys.pop(bisect.bisect_left(self._keys, old.key))
-        self._commit(Event(revision, old.key, None, old.value, old.revision, note))
+        self._commit(Event(revision, old.key, None, old.revision, note), old)
         return revision
 
-    def _commit(self, event: Event) -> None:
-        self._log.append(replace(event, note=None))
+    def _commit(self, event: Event, old: KeyValue | None) -> None:
+        self._log.append((replace(event, note=None), old.value if old is not None else None))
         self._watchers.deliver([event])
 
     def _expire(self, key: str, revision: int) -> None:
@@ -206,7 +142,7 @@ class MemoryStore:
     def watch(self, prefix: str, after: int, deliver: Deliver, failed: Callable[[StoreError], None]) -> Cancel:
         if after < self._compacted:
             raise Compacted(after, self._compacted)
-        missed = [e for e in self._log if e.revision > after and e.key.startswith(prefix)]
+        missed = [e for e, _ in self._log if e.revision > after and e.key.startswith(prefix)]
         if missed:
             deliver(missed)
         return self._watchers.add(prefix, deliver, failed)
@@ -217,7 +153,7 @@ class MemoryStore:
     async def compact(self, revision: int) -> None:
         self._check(revision)
         self._compacted = max(self._compacted, revision)
-        while self._log and self._log[0].revision <= revision:
+        while self._log and self._log[0][0].revision <= revision:
             self._log.popleft()
 
     async def snapshot(self, path: Path) -> int:
