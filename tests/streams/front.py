@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,14 +11,12 @@ from typing import Any
 import orjson
 
 from pybernetes.api.errors import StatusError, not_found
-from pybernetes.apiserver.request import Request, RequestInfo
+from pybernetes.apiserver.http import HttpServer
+from pybernetes.apiserver.request import Request, RequestInfo, Response
+from pybernetes.apiserver.routing import route
+from pybernetes.apiserver.server import error_response
 from pybernetes.apiserver.streaming import HANDLERS, StreamingContext
-from pybernetes.hooks.identity import Credentials
-from pybernetes.streams.http_server import HttpRequest, HttpResponse, HttpServer
 
-from .backend import serving
-
-_VERBS = {"GET": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete", "HEAD": "get"}
 _RESOURCES = [
     {"name": "pods", "singularName": "pod", "namespaced": True, "kind": "Pod", "verbs": ["get", "list"]},
     {"name": "nodes", "singularName": "node", "namespaced": False, "kind": "Node", "verbs": ["get", "list"]},
@@ -70,48 +69,19 @@ def node(name: str = "node-1", host: str = "127.0.0.1", port: int = 10250, featu
     }
 
 
-def routed(request: HttpRequest) -> Request:
-    parts = request.path.split("/")[3:]
-    namespace = ""
-    if parts and parts[0] == "namespaces" and len(parts) > 2:
-        namespace, parts = parts[1], parts[2:]
-    if parts and parts[-1] == "":
-        parts = parts[:-1]
-    resource, name, subresource = (*parts, "", "", "")[:3]
-    info = RequestInfo(
-        True,
-        _VERBS.get(request.method, ""),
-        request.path,
-        "",
-        "v1",
-        resource,
-        subresource,
-        namespace,
-        name,
-        tuple(parts),
-    )
-    return Request(
-        request.method,
-        request.path,
-        request.raw_query,
-        request.headers,
-        request.body,
-        Credentials(request.headers, request.client_certificate, request.remote_address),
-        info,
-    )
-
-
 class Front:
+    """What ``apiserver.http`` asks of a server: the real front, without the rest of the pipeline behind it."""
+
     def __init__(self, context: StreamingContext) -> None:
         self.context = context
 
-    async def __call__(self, request: HttpRequest) -> HttpResponse:
+    async def handle(self, request: Request) -> Response:
         try:
             return await self._serve(request)
         except StatusError as failure:
-            return HttpResponse(failure.code, orjson.dumps(failure.to_status()), "application/json")
+            return error_response(failure)
 
-    async def _serve(self, request: HttpRequest) -> HttpResponse:
+    async def _serve(self, request: Request) -> Response:
         document = {
             "/api": {"kind": "APIVersions", "versions": ["v1"]},
             "/apis": {"kind": "APIGroupList", "apiVersion": "v1", "groups": []},
@@ -119,28 +89,30 @@ class Front:
             "/version": {"major": "1", "minor": "36", "gitVersion": "v1.36.0"},
         }.get(request.path)
         if document is not None:
-            return HttpResponse(200, orjson.dumps(document), "application/json")
-        if not request.path.startswith("/api/v1/"):
+            return Response(200, orjson.dumps(document))
+        info = request.info = route(request)
+        if not info.is_resource:
             raise StatusError(404, "NotFound", "the server could not find the requested resource")
-        inner = routed(request)
-        assert inner.info is not None
-        handler = HANDLERS.get((inner.info.resource, inner.info.subresource))
-        if handler is None:
-            return self._get(inner.info)
-        answer = await handler(inner, self.context)
-        return HttpResponse(answer.status, answer.body, answer.content_type, answer.headers, answer.upgrade)
+        handler = HANDLERS.get((info.resource, info.subresource))
+        return await handler(request, self.context) if handler is not None else self._get(info)
 
-    def _get(self, info: RequestInfo) -> HttpResponse:
-        for (resource, namespace, name), obj in self.context.reader.objects.items():
-            if (resource, namespace, name) == (info.resource, info.namespace, info.name):
-                return HttpResponse(200, orjson.dumps(obj), "application/json")
-        raise not_found("", info.resource, info.name)
+    def _get(self, info: RequestInfo) -> Response:
+        found = self.context.reader.objects.get((info.resource, info.namespace, info.name))
+        if found is None:
+            raise not_found("", info.resource, info.name)
+        return Response(200, orjson.dumps(found))
 
 
 @contextlib.asynccontextmanager
 async def api_server(context: StreamingContext) -> AsyncIterator[HttpServer]:
-    async with serving(Front(context)) as server:
-        yield server
+    server, started = HttpServer(Front(context), context.clock), asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(server.run(started=started))
+        await started.wait()
+        try:
+            yield server
+        finally:
+            task.cancel()
 
 
 def kubeconfig(directory: Path, server: HttpServer) -> Path:

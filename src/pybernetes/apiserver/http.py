@@ -112,7 +112,8 @@ class Connection(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
         self._sink: StreamSink | None = None
         self._raw: RawStream | None = None
-        self._writable: asyncio.Future[None] | None = None
+        self._writable = asyncio.Event()
+        self._writable.set()
         self._paused_writing = False
         self._paused_reading = False
         self._closing = False
@@ -140,8 +141,7 @@ class Connection(asyncio.Protocol):
             self._sink.lost()
         if self._raw is not None:
             self._raw.feed_eof()
-        if self._writable is not None and not self._writable.done():
-            self._writable.set_exception(ConnectionResetError("connection lost"))
+        self._writable.set()
         if self._task is not None and self._streaming:
             self._task.cancel()
 
@@ -156,21 +156,20 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._paused_writing = True
+        self._writable.clear()
 
     def resume_writing(self) -> None:
         self._paused_writing = False
-        if self._writable is not None and not self._writable.done():
-            self._writable.set_result(None)
+        self._writable.set()
         if self._sink is not None:
             self._sink.resume()
 
     async def drain(self) -> None:
         """Returns when the transport takes more. Raises ConnectionResetError."""
+        if not self._lost and not self._writable.is_set():
+            await self._writable.wait()
         if self._lost:
             raise ConnectionResetError("connection lost")
-        if self._paused_writing:
-            self._writable = asyncio.get_running_loop().create_future()
-            await self._writable
 
     def expire(self) -> None:
         log.debug("closing a connection that owes us data", address=self._address)
@@ -204,6 +203,9 @@ class Connection(asyncio.Protocol):
             self._raw.feed(data)
             return
         if self._closing:
+            return
+        if self._upgrading:
+            self._await_upgrade(data)
             return
         if (
             not self._busy
@@ -264,7 +266,10 @@ class Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         key, text = name.decode("latin-1").lower(), value.decode("latin-1")
         present = self._headers.get(key)
-        self._headers[key] = text if present is None else f"{present}, {text}"
+        if present is not None:
+            # Lists may be joined by commas (RFC 9110, 5.2), but a group's or a user's name may have one in it.
+            text = f"{present}\n{text}" if key.startswith(("impersonate-", "x-remote-")) else f"{present}, {text}"
+        self._headers[key] = text
         self._grow(len(name) + len(value))
 
     def _grow(self, size: int) -> None:
@@ -314,9 +319,19 @@ class Connection(asyncio.Protocol):
     _last: Request | None = None
 
     def _upgraded(self, rest: bytes) -> None:
-        """The parser has stopped at a request that asks for an upgrade; it is answered by what it asked for, or refused."""
-        self._pending_raw = rest
+        """The parser has stopped at a request that asks for an upgrade: it gets that, or a refusal that ends the connection."""
+        self._upgrading = True
+        if self._keep_alive:
+            self._keep_alive[-1] = False
+        self._await_upgrade(rest)
 
+    def _await_upgrade(self, data: bytes) -> None:
+        self._pending_raw += data
+        if len(self._pending_raw) > HIGH_WATER and not self._paused_reading:
+            self._paused_reading = True
+            self.transport.pause_reading()
+
+    _upgrading = False
     _pending_raw = b""
 
     def _refuse(self, failure: StatusError) -> None:
@@ -362,10 +377,19 @@ class Connection(asyncio.Protocol):
         except Exception as failure:  # noqa: BLE001 - the boundary: one broken request must not end the server
             log.error("request failed", failure=failure, method=request.method, path=request.path)
             response = error_response(internal_error(f"{type(failure).__name__}"))
-        if self._lost:
-            return
+        try:
+            await self._answer(request, response)
+        except Exception as failure:  # noqa: BLE001 - the same boundary: a body or an upgraded connection broke
+            log.error("response failed", failure=failure, method=request.method, path=request.path)
+            if not self._lost:
+                self.transport.abort()
+
+    async def _answer(self, request: Request, response: Response) -> None:
         if response.upgrade is not None:
+            # Also where the client is gone: it may hold a connection of its own, which it closes then.
             await self._hijack(response)
+        elif self._lost:
+            await _discard(response.body)
         elif response.stream is not None:
             self._start_stream(request, response)
         elif isinstance(response.body, bytes | tuple):
@@ -437,16 +461,24 @@ class Connection(asyncio.Protocol):
     async def _chunks(self, request: Request, response: Response, body: AsyncIterator[bytes]) -> None:
         keep = self._keep()
         self._streaming = True
-        self.transport.write(self._head(response, b"Transfer-Encoding: chunked\r\n\r\n", keep))
+        sized = any(name.lower() == "content-length" for name, _ in response.headers)
+        self.transport.write(self._head(response, b"\r\n" if sized else b"Transfer-Encoding: chunked\r\n\r\n", keep))
         try:
-            async for part in body:
-                if part:
-                    self.transport.write(chunk(part))
-                    await self.drain()
-        except ConnectionResetError:
+            if request.method != "HEAD":
+                async for part in body:
+                    if part:
+                        self.transport.write(part if sized else chunk(part))
+                        await self.drain()
+        except ConnectionError:
+            # The body broke off: no end mark, so that the client sees that it is not whole.
+            if not self._lost:
+                self.transport.abort()
             return
+        finally:
+            await _discard(body)
         if not self._lost:
-            self.transport.write(b"0\r\n\r\n")
+            if not sized and request.method != "HEAD":
+                self.transport.write(b"0\r\n\r\n")
             if not keep:
                 self._close()
 
@@ -486,12 +518,24 @@ class Connection(asyncio.Protocol):
         if self._pending_raw:
             raw.feed(self._pending_raw)
             self._pending_raw = b""
+        if self._lost:
+            raw.feed_eof()
+        elif self._paused_reading:
+            self._paused_reading = False
+            self.transport.resume_reading()
         try:
             await response.upgrade(raw)
         except (ConnectionError, StatusError) as failure:
             log.debug("upgraded connection ended", error=str(failure))
         finally:
             self._close()
+
+
+async def _discard(body: object) -> None:
+    """Has an iterator let go of what it holds, also where nobody began to read it."""
+    close = getattr(body, "aclose", None)
+    if close is not None:
+        await close()
 
 
 class StreamSink:
@@ -569,8 +613,9 @@ class RawStream:
         return data
 
     async def write(self, data: bytes) -> None:
+        if not self._connection._lost:
+            self._connection.transport.write(data)
         await self._connection.drain()
-        self._connection.transport.write(data)
 
     def write_eof(self) -> None:
         if self._connection.transport.can_write_eof():
