@@ -10,6 +10,7 @@ from pybernetes.api.errors import StatusError
 from pybernetes.api.resources import (
     CERTIFICATE_SIGNING_REQUESTS,
     GVR,
+    LIMIT_RANGES,
     NAMESPACES,
     NODES,
     PERSISTENT_VOLUME_CLAIMS,
@@ -393,3 +394,92 @@ async def test_trust_bundles():
     message = await world.refused(gvr, obj("b", spec={"signerName": "a.b/c"}))
     assert message.endswith('user not permitted to attest for signerName "a.b/c"')
     await world.write(gvr, obj("b", spec={}))
+
+
+# -- limits ------------------------------------------------------------------------------------------------------------
+
+
+def limits(*entries):
+    return LIMIT_RANGES, obj("l", "ns", spec={"limits": list(entries)})
+
+
+def container(requests=None, limits=None, name="c"):
+    resources = {k: v for k, v in (("requests", requests), ("limits", limits)) if v}
+    return {"name": name, "resources": resources} if resources else {"name": name}
+
+
+async def test_limit_defaults():
+    world = World(
+        limits({"type": "Container", "default": {"cpu": "1", "memory": "1Gi"}, "defaultRequest": {"cpu": "100m"}})
+    )
+    made = await world.write(
+        PODS,
+        pod(containers=[container(), container(limits={"cpu": "2"}, name="d")], initContainers=[container(name="i")]),
+    )
+    first, second = made["spec"]["containers"]
+    assert first["resources"] == {"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "100m"}}
+    assert second["resources"] == {"limits": {"cpu": "2", "memory": "1Gi"}, "requests": {"cpu": "100m"}}
+    assert made["metadata"]["annotations"]["kubernetes.io/limit-ranger"] == (
+        "LimitRanger plugin set: cpu request for container c; cpu, memory limit for container c; cpu request for container d; "
+        "memory limit for container d; cpu request for init container i; cpu, memory limit for init container i"
+    )
+
+
+async def test_limit_bounds_in_upstreams_words():
+    world = World(
+        limits({"type": "Container", "max": {"cpu": "1"}, "min": {"cpu": "100m"}, "maxLimitRequestRatio": {"cpu": "4"}})
+    )
+
+    async def words(**resources):
+        return (await world.refused(PODS, pod(containers=[container(**resources)]))).removeprefix(
+            'pods "p" is forbidden: '
+        )
+
+    assert (
+        await words(requests={"cpu": "50m"}, limits={"cpu": "0.2"})
+        == "minimum cpu usage per Container is 100m, but request is 50m"
+    )
+    assert (
+        await words(requests={"cpu": "1"}, limits={"cpu": "2"})
+        == "maximum cpu usage per Container is 1, but limit is 2"
+    )
+    assert await words(requests={"cpu": "0.1"}, limits={"cpu": "1"}) == (
+        "cpu max limit to request ratio per Container is 4, but provided ratio is 10.000000"
+    )
+    assert await words() == (
+        "[minimum cpu usage per Container is 100m.  No request is specified, maximum cpu usage per Container is 1.  No limit is "
+        "specified, cpu max limit to request ratio per Container is 4, but no request is specified or request is 0]"
+    )
+    await world.write(PODS, pod(containers=[container(requests={"cpu": "500m"}, limits={"cpu": "1"})]))
+
+
+async def test_pod_and_claim_bounds():
+    world = World(
+        limits(
+            {"type": "Pod", "max": {"memory": "1Gi"}},
+            {"type": "PersistentVolumeClaim", "min": {"storage": "2Gi"}, "max": {"storage": "5Gi"}},
+        )
+    )
+    two = [container(requests={"memory": "600Mi"}, limits={"memory": "600Mi"}, name=n) for n in "ab"]
+    assert (await world.refused(PODS, pod(containers=two))).endswith(
+        "maximum memory usage per Pod is 1Gi, but limit is 1200Mi"
+    )
+    gvr = PERSISTENT_VOLUME_CLAIMS
+    assert (await world.refused(gvr, claim("1Gi"))).endswith(
+        "minimum storage usage per PersistentVolumeClaim is 2Gi, but request is 1Gi"
+    )
+    assert (await world.refused(gvr, claim("6Gi"))).endswith(
+        "maximum storage usage per PersistentVolumeClaim is 5Gi, but request is 6Gi"
+    )
+
+
+async def test_resize_stays_on_the_node():
+    node = obj("n", status={"allocatable": {"cpu": "2", "memory": "1Gi"}})
+
+    def sized(cpu, generation):
+        return pod(nodeName="n", meta={"generation": generation}, containers=[container(requests={"cpu": cpu})])
+
+    world = World((NODES, node))
+    await world.write(PODS, sized("2", 2), old=sized("1", 1), subresource="resize")
+    message = await world.refused(PODS, sized("3", 2), old=sized("1", 1), subresource="resize")
+    assert message.endswith("node didn't have enough allocatable resources: cpu, requested: 3000, allocatable: 2000")

@@ -19,6 +19,7 @@ ORDER = (
     "NamespaceAutoProvision",
     "NamespaceLifecycle",
     "NamespaceExists",
+    "LimitRanger",
     "ServiceAccount",
     "TaintNodesByCondition",
     "Priority",
@@ -34,6 +35,7 @@ ORDER = (
     "DefaultIngressClass",
     "DenyServiceExternalIPs",
     "PodTopologyLabels",
+    "PodResizeValidator",
 )
 """Upstream's ``AllOrderedPlugins``, as far as we have them."""
 
@@ -42,12 +44,13 @@ ENTRY_POINTS = "pybernetes.admission"
 
 
 def _factories() -> dict[str, Callable[[AdmissionContext], AdmissionPlugin]]:
-    from . import certificates, namespaces, network, pods, serviceaccount, storage
+    from . import certificates, limitranger, namespaces, network, podresize, pods, serviceaccount, storage
 
     plugins = (
         namespaces.NamespaceAutoProvision,
         namespaces.NamespaceLifecycle,
         namespaces.NamespaceExists,
+        limitranger.LimitRanger,
         serviceaccount.ServiceAccount,
         pods.TaintNodesByCondition,
         pods.Priority,
@@ -63,6 +66,7 @@ def _factories() -> dict[str, Callable[[AdmissionContext], AdmissionPlugin]]:
         network.DefaultIngressClass,
         network.DenyServiceExternalIPs,
         pods.PodTopologyLabels,
+        podresize.PodResizeValidator,
     )
     return {p.name: p for p in plugins}
 
