@@ -321,7 +321,7 @@ def _field_selector(selector: Mapping[str, Any]) -> tuple[str, str]:
     terms = []
     problem = ""
     for r in selector.get("requirements") or ():
-        operator, values = r.get("operator"), r.get("values") or ()
+        operator, values = r.get("operator"), list(r.get("values") or [])
         if operator in ("In", "NotIn") and len(values) == 1:
             terms.append(f"{r.get('key')}{'=' if operator == 'In' else '!='}{values[0]}")
         else:
