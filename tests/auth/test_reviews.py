@@ -172,10 +172,10 @@ async def test_token_request(world):
     seen = []
 
     async def refuse(attributes):
-        seen.append((attributes.subresource, attributes.object["status"]))
+        seen.append((attributes.subresource, attributes.name, attributes.object["spec"].get("audiences")))
         raise StatusError(403, "Forbidden", "no")
 
     world.reviews.admission = refuse
     with pytest.raises(StatusError):
         await post({})
-    assert seen == [("token", {})]
+    assert seen == [("token", "default", None)]

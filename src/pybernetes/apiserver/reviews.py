@@ -155,11 +155,9 @@ class Reviews:
             raise errors.path_not_found()
         namespace, name = request.info.namespace, request.info.name
         annotations = request.audit.setdefault("annotations", {})
-        # Made and checked before admission sees it, as upstream does; refused by admission, it is thrown away.
-        answer = self._issuer.create(namespace, name, obj, warnings=request.warnings, annotations=annotations)
-        shown = {**answer, "status": {}}
-        await self._admit(request, shown, TOKEN_REQUEST, SERVICE_ACCOUNTS, "token", name)
-        return answer
+        # Admission sees what was sent: to a node it matters whether an audience was named.
+        await self._admit(request, obj, TOKEN_REQUEST, SERVICE_ACCOUNTS, "token", name)
+        return self._issuer.create(namespace, name, obj, warnings=request.warnings, annotations=annotations)
 
     # -- authorization -------------------------------------------------------------------------------------------------
 

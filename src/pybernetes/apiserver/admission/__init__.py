@@ -21,6 +21,7 @@ ORDER = (
     "NamespaceExists",
     "LimitRanger",
     "ServiceAccount",
+    "NodeRestriction",
     "TaintNodesByCondition",
     "Priority",
     "DefaultTolerationSeconds",
@@ -37,14 +38,24 @@ ORDER = (
     "PodTopologyLabels",
     "PodResizeValidator",
 )
-"""Upstream's ``AllOrderedPlugins``, as far as we have them."""
+"""Upstream's ``AllOrderedPlugins``, as far as we have them. NodeRestriction is on: kubeadm switches it on too."""
 
 OFF_BY_DEFAULT = frozenset({"NamespaceAutoProvision", "NamespaceExists", "DenyServiceExternalIPs"})
 ENTRY_POINTS = "pybernetes.admission"
 
 
 def _factories() -> dict[str, Callable[[AdmissionContext], AdmissionPlugin]]:
-    from . import certificates, limitranger, namespaces, network, podresize, pods, serviceaccount, storage
+    from . import (
+        certificates,
+        limitranger,
+        namespaces,
+        network,
+        noderestriction,
+        podresize,
+        pods,
+        serviceaccount,
+        storage,
+    )
 
     plugins = (
         namespaces.NamespaceAutoProvision,
@@ -52,6 +63,7 @@ def _factories() -> dict[str, Callable[[AdmissionContext], AdmissionPlugin]]:
         namespaces.NamespaceExists,
         limitranger.LimitRanger,
         serviceaccount.ServiceAccount,
+        noderestriction.NodeRestriction,
         pods.TaintNodesByCondition,
         pods.Priority,
         pods.DefaultTolerationSeconds,

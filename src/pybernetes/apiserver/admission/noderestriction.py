@@ -307,13 +307,11 @@ class NodeRestriction(Plugin):
 
     async def _audience(self, node: str, a: AdmissionAttributes, spec: Mapping[str, Any], pod: Object) -> None:
         """A node gets tokens only for whom the pod's volumes name."""
-        # What the kubelet left open has become the API server's own audience before it comes here.
-        own = self.context.settings.get("api-audiences") or ()
         audiences = spec.get("audiences") or ()
-        wanted = "" if not audiences or set(audiences) <= set(own) else audiences[0]
-        if wanted and len(audiences) > 1:
+        if len(audiences) > 1:
             raise refuse(a, "node may only request 0 or 1 audiences")
-        if wanted in self._pod_audiences(pod) or (not wanted and set(own) & set(self._pod_audiences(pod))):
+        wanted = audiences[0] if audiences else ""
+        if wanted in self._audiences_of_volumes(pod):
             return
         ask = Attributes(
             a.user, "request-serviceaccounts-token-audience", "", "v1", wanted, namespace=a.namespace, name=a.name
@@ -325,9 +323,6 @@ class NodeRestriction(Plugin):
             f"audience {go_quote(wanted)} not found in pod spec volume, {a.user.name} is not authorized to request tokens for "
             "this audience",
         )
-
-    def _pod_audiences(self, pod: Object) -> list[str]:
-        return list(self._audiences_of_volumes(pod))
 
     def _audiences_of_volumes(self, pod: Object) -> Iterator[str]:
         namespace = namespace_of(pod)
