@@ -12,6 +12,11 @@ Factory = Callable[[ControllerContext], Controller]
 ENTRY_POINT_GROUP = "pybernetes.controllers"
 
 BUILT_IN: dict[str, str] = {
+    "node-lifecycle-controller": "nodelifecycle.controller:NodeLifecycleController",
+    "taint-eviction-controller": "tainteviction.controller:TaintEvictionController",
+    "pod-garbage-collector-controller": "podgc.controller:PodGarbageCollector",
+    "node-ipam-controller": "nodeipam.controller:NodeIPAMController",
+    "ttl-controller": "ttl.controller:TTLController",
     "endpoints-controller": "endpoints.controller:EndpointsController",
     "endpointslice-controller": "endpointslice.controller:EndpointSliceController",
     "endpointslice-mirroring-controller": "endpointslicemirroring.controller:EndpointSliceMirroringController",

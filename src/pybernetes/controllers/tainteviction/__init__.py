@@ -1,0 +1,1 @@
+"""Taint eviction: pods leave nodes whose NoExecute taints they do not tolerate, or no longer."""
