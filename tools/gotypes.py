@@ -4,7 +4,7 @@
 
 The result (``src/pybernetes/api/data/gotypes.json.gz``) is what the schema engine and the protobuf codec are compiled from:
 ``structs`` (fields by type name), ``named`` (what a named type stands for), ``atomic`` (structs that are merged as one
-value), ``groups`` (API group of a package). A field is ``[json name, type, flags, protobuf number, wire type, extras]``;
+value), ``enums`` (values of named strings), ``groups`` (API group of a package). A field is ``[json name, type, flags, protobuf number, wire type, extras]``;
 flags: ``o`` omitempty, ``z`` omitzero, ``i`` inlined; extras (may be absent): ``default``, ``list``, ``keys``, ``map``,
 ``strategy``, ``key``. Types and numbers come from the Go tree, the merge rules from the package kubernetes-validate.
 Only names, numbers and types are taken.
@@ -48,10 +48,14 @@ SPECIAL = {
     "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1.JSONSchemaPropsOrBool": "schemaorbool",
     "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1.JSONSchemaPropsOrStringArray": "schemaorstrings",
 }
+BORROWED = {"io.k8s.api.discovery.v1.AddressType": ["FQDN", "IPv4", "IPv6"]}
+"""Enums whose constants are defined by another package's."""
 STRUCT = re.compile(r"^type (\w+) struct ?\{(?:$(.*?)^)?\}$", re.M | re.S)
 NAMED = re.compile(r"^(?:type |\t)(\w+) (=? ?[\w\[\]*.]+)(?: //.*)?$", re.M)
 FIELD = re.compile(r"^\t(?:(\w+)\s+)?([*\[\]\w.]+)\s*`([^`]*)`", re.M)
 DEFAULT = re.compile(r"^\t// \+default=(.*)$", re.M)
+ENUM = re.compile(r"^// \+enum$(?:\n//.*)*\ntype (\w+) string$", re.M)
+CONSTANT = re.compile(r'^(?:const|\t) ?(\w+)(?: +(\w+))? *= *(?:(\w+)\()?("[^"]*")\)?', re.M)
 
 
 def imports_of(text: str) -> dict[str, str]:
@@ -85,7 +89,7 @@ def resolve(go_type: str, package: str, imports: dict[str, str]) -> str:
     return prefix + SPECIAL.get(name, definition(name))
 
 
-def default_before(body: str, start: int) -> object:
+def default_before(body: str, start: int, constants: dict[str, str]) -> object:
     """The ``+default=`` marker in the comment right above a field."""
     block = body[:start].rstrip("\n").split("\n")
     found = None
@@ -93,12 +97,13 @@ def default_before(body: str, start: int) -> object:
         if not line.startswith("\t//") and line.strip():
             break
         match = DEFAULT.match(line)
-        if match and not match[1].startswith("ref("):
-            found = json.loads(match[1].replace("`", '"'))
+        if match:
+            ref = re.fullmatch(r"ref\((\w+)\)", match[1])
+            found = constants.get(ref[1]) if ref else json.loads(match[1].replace("`", '"'))
     return found
 
 
-def fields_of(body: str, package: str, imports: dict[str, str]) -> list[list[object]]:
+def fields_of(body: str, package: str, imports: dict[str, str], constants: dict[str, str]) -> list[list[object]]:
     fields = []
     for match in FIELD.finditer(body):
         name, go_type, tags = match.groups()
@@ -115,7 +120,7 @@ def fields_of(body: str, package: str, imports: dict[str, str]) -> list[list[obj
             wire, digits, *_ = tag["protobuf"].split(",")
             number = int(digits)
         entry: list[object] = [json_name, resolve(go_type, package, imports), flags, number, wire]
-        value = default_before(body, match.start())
+        value = default_before(body, match.start(), constants)
         if value is not None:
             entry.append({"default": value})
         fields.append(entry)
@@ -131,14 +136,20 @@ def extract(staging: Path) -> dict[str, dict[str, object]]:
     structs: dict[str, object] = {}
     named: dict[str, object] = {}
     aliases: dict[str, str] = {}
+    enums: dict[str, object] = {}
     for package, folder in packages(staging):
         for file in sorted(folder.glob("*.go")):
             if file.name.endswith("_test.go") or file.name.startswith(("zz_", "generated", "types_swagger")):
                 continue
             text = file.read_text()
             imports = imports_of(text)
+            constants = {name: json.loads(value) for name, _, _, value in CONSTANT.findall(text)}
+            for name in ENUM.findall(text):
+                values = {json.loads(v) for _, type_, cast, v in CONSTANT.findall(text) if name in (type_, cast)}
+                enums[definition(f"{package}.{name}")] = sorted(values)
+            enums.update(BORROWED)
             for name, body in STRUCT.findall(text):
-                fields = fields_of(body, package, imports)
+                fields = fields_of(body, package, imports, constants)
                 if (fields or "json:" not in body) and f"{package}.{name}" not in SPECIAL:
                     structs[definition(f"{package}.{name}")] = fields
             for name, target in NAMED.findall(re.sub(r"\(.*?\)", "", text)):
@@ -148,7 +159,7 @@ def extract(staging: Path) -> dict[str, dict[str, object]]:
                 bare = target.removeprefix("=").strip()
                 if re.fullmatch(r"(?:\*|\[\]|map\[[\w.]+\])*[\w.]+", bare):
                     (aliases if bare != target else named)[key] = resolve(bare, package, imports)
-    return unalias({"structs": structs, "named": named}, aliases)
+    return {**unalias({"structs": structs, "named": named}, aliases), "enums": enums}
 
 
 def unalias(facts: dict[str, dict[str, object]], aliases: dict[str, str]) -> dict[str, dict[str, object]]:
@@ -173,7 +184,8 @@ def reachable(facts: dict[str, dict[str, object]]) -> dict[str, dict[str, object
     text = json.dumps(structs)
     named = {k: v for k, v in facts["named"].items() if f'{k}"' in text}
     empty = {k: v for k, v in facts["structs"].items() if not v and f'{k}"' in text}
-    return {"named": named, "structs": {**structs, **empty}}
+    enums = {k: v for k, v in facts["enums"].items() if k in named}
+    return {"named": named, "structs": {**structs, **empty}, "enums": enums}
 
 
 EXTRAS = {

@@ -77,6 +77,8 @@ class Facts:
     structs: dict[str, list[list[Any]]]
     named: dict[str, str]
     atomic: frozenset[str]
+    enums: dict[str, list[str]]
+    """Values of named string types, for documents only: the server's validation decides what is accepted."""
     packages: dict[tuple[str, str], str]
     """Go package (as a definition's prefix) of a group and version."""
 
@@ -86,7 +88,7 @@ def facts() -> Facts:
     packed = resources.files("pybernetes.api").joinpath("data/gotypes.json.gz").read_bytes()
     table = orjson.loads(gzip.decompress(packed))
     packages = {(group, prefix.rpartition(".")[2]): prefix for prefix, group in table["groups"].items()}
-    return Facts(table["structs"], table["named"], frozenset(table["atomic"]), packages)
+    return Facts(table["structs"], table["named"], frozenset(table["atomic"]), table["enums"], packages)
 
 
 def definition_name(gvk: GVK) -> str | None:
@@ -171,5 +173,5 @@ def node_of(type_: str) -> Node:
         return _SCALARS[type_]
     table = facts()
     if type_ in table.named:
-        return node_of(table.named[type_]).with_(go=go_type(type_))
+        return node_of(table.named[type_]).with_(go=go_type(type_), enum=tuple(table.enums.get(type_, ())))
     return Node(STRUCT, go_type(type_), struct=struct_type(type_))

@@ -56,6 +56,7 @@ class Node:
     map_type: str = ""
     patch_strategy: str = ""
     patch_merge_key: str = ""
+    enum: tuple[str, ...] = ()
     bits: int = 64
     preserve_unknown: bool = False
     embedded: bool = False
