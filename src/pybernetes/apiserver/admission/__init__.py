@@ -23,6 +23,7 @@ ORDER = (
     "ServiceAccount",
     "NodeRestriction",
     "TaintNodesByCondition",
+    "PodSecurity",
     "Priority",
     "DefaultTolerationSeconds",
     "DefaultStorageClass",
@@ -56,6 +57,7 @@ def _factories() -> dict[str, Callable[[AdmissionContext], AdmissionPlugin]]:
         serviceaccount,
         storage,
     )
+    from .podsecurity.plugin import PodSecurity
 
     plugins = (
         namespaces.NamespaceAutoProvision,
@@ -65,6 +67,7 @@ def _factories() -> dict[str, Callable[[AdmissionContext], AdmissionPlugin]]:
         serviceaccount.ServiceAccount,
         noderestriction.NodeRestriction,
         pods.TaintNodesByCondition,
+        PodSecurity,
         pods.Priority,
         pods.DefaultTolerationSeconds,
         storage.DefaultStorageClass,
