@@ -160,7 +160,7 @@ async def test_unimportant_updates_pass():
     newer["spec"]["containers"][0]["image"] = "other"
     assert "violates" in await w.refused(PODS, newer, old=BAD)
     debugged = copy.deepcopy(BAD)
-    debugged["spec"]["ephemeralContainers"] = [{"name": "e", "image": "i"}]
+    debugged["spec"] |= {"ephemeralContainers": [{"name": "e", "image": "i"}], "serviceAccountName": "default"}
     assert "violates" in await w.refused(PODS, debugged, old=BAD, subresource="ephemeralcontainers")
 
 
