@@ -1,0 +1,127 @@
+"""What a cluster of ours holds beside what every API server makes: the DNS Service and its endpoints, the administrators' binding.
+
+The objects are applied again at every start, so an upgrade brings its changes and a deletion by hand is mended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+
+from ..api.errors import StatusError
+from ..api.meta import Object, is_condition_true, name_of
+from ..api.resources import CLUSTER_ROLE_BINDINGS, ENDPOINT_SLICES, GVR, NODES, SERVICES
+from ..client.informer import InformerFactory
+from ..client.rest import Client
+from ..client.transport import TransportError
+from ..concurrency import Backoff, Clock, logger
+from .layout import Settings
+
+log = logger("cluster.addons")
+
+FIELD_MANAGER = "pybernetes"
+DNS_PORT = 10053
+"""Where every node's DNS server listens: not 53, which belongs to whoever owns the node's network."""
+
+
+def dns_address(settings: Settings) -> str:
+    """The tenth address of the Service network, as kubeadm chooses it."""
+    return str(ipaddress.ip_network(settings.service_cidr)[10])
+
+
+def dns_service(settings: Settings) -> Object:
+    ports = [
+        {"name": "dns", "port": 53, "protocol": "UDP", "targetPort": DNS_PORT},
+        {"name": "dns-tcp", "port": 53, "protocol": "TCP", "targetPort": DNS_PORT},
+    ]
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {
+            "name": "kube-dns",
+            "namespace": "kube-system",
+            "labels": {"k8s-app": "kube-dns", "kubernetes.io/name": "CoreDNS", "kubernetes.io/cluster-service": "true"},
+        },
+        "spec": {"clusterIP": dns_address(settings), "ports": ports, "type": "ClusterIP"},
+    }
+
+
+def dns_endpoints(addresses: list[str]) -> Object:
+    """The slice of the DNS Service, which has no selector: the servers are nodes' agents, not pods."""
+    return {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {
+            "name": "kube-dns-nodes",
+            "namespace": "kube-system",
+            "labels": {
+                "kubernetes.io/service-name": "kube-dns",
+                "endpointslice.kubernetes.io/managed-by": "pybernetes.dev",
+            },
+        },
+        "addressType": "IPv4",
+        "endpoints": [{"addresses": [a], "conditions": {"ready": True}} for a in addresses],
+        "ports": [
+            {"name": "dns", "port": DNS_PORT, "protocol": "UDP"},
+            {"name": "dns-tcp", "port": DNS_PORT, "protocol": "TCP"},
+        ],
+    }
+
+
+def administrators() -> Object:
+    """kubeadm's binding: who is in its group may do everything."""
+    return {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": "kubeadm:cluster-admins"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "kubeadm:cluster-admins"}],
+    }
+
+
+def internal_address(node: Object) -> str:
+    addresses = (node.get("status") or {}).get("addresses") or []
+    return next((str(a["address"]) for a in addresses if a.get("type") == "InternalIP"), "")
+
+
+class Addons:
+    """Applies the add-ons once, then keeps the DNS Service's endpoints at the Ready nodes."""
+
+    def __init__(self, client: Client, factory: InformerFactory, clock: Clock, settings: Settings) -> None:
+        self._client, self._clock, self._settings = client, clock, settings
+        self._nodes = factory.informer(NODES)
+        self._changed = asyncio.Event()
+        self._nodes.add_handler(lambda kind, old, new: self._changed.set())
+        self._backoff = Backoff(0.2, 30.0)
+
+    async def run(self) -> None:
+        await self._apply(CLUSTER_ROLE_BINDINGS, administrators())
+        if not self._settings.nodes:
+            return
+        await self._apply(SERVICES, dns_service(self._settings))
+        await self._nodes.wait_synced()
+        applied: list[str] | None = None
+        while True:
+            self._changed.clear()
+            addresses = self._dns_addresses()
+            if addresses != applied:
+                await self._apply(ENDPOINT_SLICES, dns_endpoints(addresses))
+                applied = addresses
+            await self._changed.wait()
+
+    def _dns_addresses(self) -> list[str]:
+        """Of Ready nodes that run our agent; simulated ones serve no DNS."""
+        ready = [n for n in self._nodes.list() if is_condition_true(n, "Ready")]
+        return sorted(
+            address for n in ready if name_of(n) in self._settings.node_names and (address := internal_address(n))
+        )
+
+    async def _apply(self, gvr: GVR, obj: Object) -> None:
+        while True:
+            try:
+                await self._client.apply(gvr, obj, field_manager=FIELD_MANAGER, force=True)
+                self._backoff.reset()
+                return
+            except (StatusError, TransportError, TimeoutError) as failure:
+                log.warning("add-on not applied", kind=obj["kind"], name=name_of(obj), error=str(failure))
+                await self._clock.sleep(self._backoff.next())
