@@ -15,6 +15,10 @@ class AdmissionChain:
         self._plugins = tuple(plugins)
         self._relevant: dict[tuple[str, GVR, str], tuple[AdmissionPlugin, ...]] = {}
 
+    def replace(self, plugins: Sequence[AdmissionPlugin]) -> None:
+        self._plugins = tuple(plugins)
+        self._relevant.clear()
+
     def relevant(self, operation: str, gvr: GVR, subresource: str) -> tuple[AdmissionPlugin, ...]:
         key = (operation, gvr, subresource)
         found = self._relevant.get(key)

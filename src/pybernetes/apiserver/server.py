@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import orjson
@@ -22,6 +22,7 @@ from ..hooks.authorization import Attributes, Authorizer, Decision
 from ..hooks.identity import ANONYMOUS, LOOPBACK, Authenticator, UserInfo
 from ..storage.contract import Store, StoreError
 from .admitting import AdmissionChain
+from .authn.impersonation import impersonate
 from .cache import Listener
 from .committing import Committer
 from .deleting import Deleter
@@ -82,6 +83,8 @@ class ApiServer:
         self.prefixes: list[tuple[str, Handler]] = []
         """Non-resource paths by beginning, the first that fits."""
         self.ready = asyncio.Event()
+        self.post_start: list[Callable[[], Awaitable[None]]] = []
+        """Run in order by ``start``, when requests can be answered already."""
         self._prefix = f"{rng.getrandbits(64):016x}"
         self._counter = 0
         self._register_builtin()
@@ -100,11 +103,29 @@ class ApiServer:
             resource.dispatcher = self.hub.add(info.gvr, info.namespaced, storage_prefix(info.gvr), None)
         return resource
 
+    def install(
+        self,
+        *,
+        authenticators: Sequence[Authenticator],
+        authorizer: Authorizer,
+        admission: Sequence[AdmissionPlugin],
+        virtual_resources: Mapping[GVR, Handler],
+    ) -> None:
+        """Puts in what itself reads the server's objects, and so could not be made before it. Before ``start``."""
+        self.config.authenticators, self.config.authorizer = authenticators, authorizer
+        self.chain.replace(admission)
+        for gvr, handler in virtual_resources.items():
+            resource = self.registry.by_gvr(gvr)
+            assert resource is not None, f"{gvr} is not in the registry"
+            resource.handler = handler
+
     async def start(self) -> None:
-        """Opens the store and fills the caches. ``run`` must follow."""
+        """Opens the store, fills the caches, and runs the ``post_start`` hooks. ``run`` must follow."""
         await self.store.open()
         await self.hub.start()
         self.ready.set()
+        for hook in self.post_start:
+            await hook()
 
     async def run(self) -> None:
         """Background work until cancelled: compaction, bookmarks, following the store."""
@@ -158,6 +179,8 @@ class ApiServer:
         info = request.info = route(request)
         if request.user is ANONYMOUS:
             request.user = await self.authenticate(request)
+        if "impersonate-user" in request.headers or "impersonate-uid" in request.headers:
+            await self._impersonate(request, info)
         await self.authorize(request.user, info)
         if not info.is_resource:
             return await self._non_resource(request)
@@ -176,18 +199,21 @@ class ApiServer:
                 return user
         raise unauthorized()
 
+    async def _impersonate(self, request: Request, info: RequestInfo) -> None:
+        """Raises StatusError 403 where the sender may not be whom it asks to be."""
+        if self.config.authorizer is None:
+            return
+        asked = attributes_of(request.user, info)
+        impersonated = await impersonate(asked, request.headers, self.config.authorizer)
+        if impersonated is not None:
+            request.user = impersonated.user
+
     async def authorize(self, user: UserInfo, info: RequestInfo) -> None:
         """Raises StatusError 403."""
         authorizer = self.config.authorizer
         if authorizer is None:
             return
-        if info.is_resource:
-            attributes = Attributes(
-                user, info.verb, info.group, info.version, info.resource, info.subresource, info.namespace, info.name,
-                info.path,
-            )  # fmt: skip
-        else:
-            attributes = Attributes(user, info.verb, path=info.path)
+        attributes = attributes_of(user, info)
         verdict = await authorizer.authorize(attributes)
         if verdict.decision is not Decision.ALLOW:
             raise forbidden_request(attributes, verdict.reason)
@@ -289,8 +315,21 @@ class CacheReader:
     def subscribe(self, gvr: GVR, listener: Listener) -> Callable[[], None]:
         resource = self._registry.by_gvr(gvr)
         if resource is None or resource.dispatcher is None:
-            raise KeyError(str(gvr))
+            return _nothing_to_end  # what is not served never changes
         return resource.cache.subscribe(listener)
+
+
+def _nothing_to_end() -> None:
+    """Ends a subscription that never began."""
+
+
+def attributes_of(user: UserInfo, info: RequestInfo) -> Attributes:
+    """The question that a request puts to the authorizer."""
+    if not info.is_resource:
+        return Attributes(user, info.verb, path=info.path)
+    return Attributes(
+        user, info.verb, info.group, info.version, info.resource, info.subresource, info.namespace, info.name, info.path
+    )  # fmt: skip
 
 
 def error_response(failure: StatusError) -> Response:

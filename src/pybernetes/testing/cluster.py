@@ -7,10 +7,10 @@ import contextlib
 import random
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import yaml
 
@@ -84,7 +84,9 @@ class Cluster:
                         if condition(last):
                             return last
                     stream = self.client.watch(
-                        gvr, namespace, field_selector=f"metadata.name={name}",
+                        gvr,
+                        namespace,
+                        field_selector=f"metadata.name={name}",
                         resource_version=listed["metadata"]["resourceVersion"],
                     )
                     async with aclosing(stream) as events:
@@ -94,7 +96,9 @@ class Cluster:
                                 if condition(last):
                                     return last
         except TimeoutError:
-            raise TimeoutError(f"{gvr} {name} did not come to the wanted state in {timeout} s; last seen: {last}") from None
+            raise TimeoutError(
+                f"{gvr} {name} did not come to the wanted state in {timeout} s; last seen: {last}"
+            ) from None
 
     async def wait_gone(self, gvr: GVR, name: str, namespace: str = "", *, timeout: float = 30.0) -> None:
         """Returns when the object does not exist (any more)."""
@@ -107,7 +111,10 @@ class Cluster:
                         return
                     raise
                 stream = self.client.watch(
-                    gvr, namespace, field_selector=f"metadata.name={name}", resource_version=str(resource_version_of(found))
+                    gvr,
+                    namespace,
+                    field_selector=f"metadata.name={name}",
+                    resource_version=str(resource_version_of(found)),
                 )
                 async with aclosing(stream) as events:
                     async for event in events:
@@ -117,8 +124,15 @@ class Cluster:
 
 @asynccontextmanager
 async def start_cluster(
-    *, nodes: int = 1, clock: Clock | None = None, seed: int | None = None, http: bool = False, port: int = 0,
-    controllers: Sequence[str] = ("*",), schedule: bool = True, stages: Sequence[Stage] = DEFAULT_STAGES,
+    *,
+    nodes: int = 1,
+    clock: Clock | None = None,
+    seed: int | None = None,
+    http: bool = False,
+    port: int = 0,
+    controllers: Sequence[str] = ("*",),
+    schedule: bool = True,
+    stages: Sequence[Stage] = DEFAULT_STAGES,
     config: ServerConfig | None = None,
 ) -> AsyncIterator[Cluster]:
     """Starts a cluster in this event loop and stops it at the end of the block, leaving no task behind.
@@ -150,10 +164,15 @@ async def start_cluster(
 
 
 def _components(
-    cluster: Cluster, nodes: int, controllers: Sequence[str], schedule: bool, stages: Sequence[Stage], rng: random.Random
-) -> list[Awaitable[None]]:
+    cluster: Cluster,
+    nodes: int,
+    controllers: Sequence[str],
+    schedule: bool,
+    stages: Sequence[Stage],
+    rng: random.Random,
+) -> list[Coroutine[Any, Any, None]]:
     clock = cluster.clock
-    runs: list[Awaitable[None]] = []
+    runs: list[Coroutine[Any, Any, None]] = []
     if controllers:
         manager = ControllerManager(
             cluster.client_as(LOOPBACK), clock, settings=Settings(), controllers=controllers, rng=rng

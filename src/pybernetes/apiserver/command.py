@@ -1,0 +1,222 @@
+"""``p8s apiserver``: an API server by itself, with kube-apiserver's flag names.
+
+Without ``--etcd-servers`` it keeps its objects in SQLite under ``--data-dir``; certificates and keys that are not given are made.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import signal
+import ssl
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..concurrency import Clock, RealClock
+from ..concurrency.log import configure
+from ..storage.contract import Store
+from .authn import AuthenticationOptions
+from .authn.certificates import RequestHeaderNames
+from .authn.jwt import VerificationKey, load_verification_keys
+from .authz import AuthorizationOptions
+from .composition import Options, compose
+from .http import HttpServer
+from .server import ServerConfig
+from .streaming import KubeletTLS
+
+
+def _split(context: click.Context, parameter: click.Parameter, value: str) -> tuple[str, ...]:
+    return tuple(v.strip() for v in value.split(",") if v.strip())
+
+
+FLAGS: list[Any] = [
+    click.option("--secure-port", type=click.IntRange(0, 65535), default=6443, show_default=True, help="Port for HTTPS."),
+    click.option("--bind-address", default="0.0.0.0", show_default=True, help="Address to listen on."),
+    click.option("--advertise-address", default="", help="Address that members of the cluster use [the bind address]."),
+    click.option("--cert-dir", type=click.Path(file_okay=False), default="", help="Where generated certificates go."),
+    click.option("--data-dir", type=click.Path(file_okay=False), default="", help="Where the embedded store is kept."),
+    click.option("--client-ca-file", default="", help="Authorities whose client certificates are accepted (PEM)."),
+    click.option("--tls-cert-file", default="", help="Serving certificate (PEM)."),
+    click.option("--tls-private-key-file", default="", help="Key of the serving certificate (PEM)."),
+    click.option("--token-auth-file", default="", help="CSV of static tokens: token,user,uid,\"group,...\"."),
+    click.option("--authorization-mode", default="AlwaysAllow", callback=_split, help="Node,RBAC,ABAC,Webhook,AlwaysAllow,AlwaysDeny."),
+    click.option("--authorization-policy-file", default="", help="ABAC policy file."),
+    click.option("--authorization-webhook-config-file", default="", help="Kubeconfig of the authorization webhook."),
+    click.option("--anonymous-auth/--no-anonymous-auth", default=True, help="Accept requests without credentials."),
+    click.option("--enable-admission-plugins", default="NodeRestriction", callback=_split, help="Beside the defaults."),
+    click.option("--disable-admission-plugins", default="", callback=_split, help="Of the defaults."),
+    click.option("--service-cluster-ip-range", default="10.96.0.0/12", callback=_split, help="Networks of Services."),
+    click.option("--service-node-port-range", default="30000-32767", show_default=True, help="Ports of NodePort Services."),
+    click.option("--service-account-issuer", multiple=True, help="Issuer of ServiceAccount tokens; the first signs."),
+    click.option("--service-account-key-file", multiple=True, help="Keys that verify ServiceAccount tokens (PEM)."),
+    click.option("--service-account-signing-key-file", default="", help="Key that signs ServiceAccount tokens (PEM)."),
+    click.option("--api-audiences", default="", callback=_split, help="Audiences of the API [the issuer]."),
+    click.option("--requestheader-client-ca-file", default="", help="Authority of the front proxy (PEM)."),
+    click.option("--requestheader-allowed-names", default="", callback=_split, help="Common names of the front proxy."),
+    click.option("--requestheader-username-headers", default="X-Remote-User", callback=_split, help="Headers with the user."),
+    click.option("--requestheader-group-headers", default="X-Remote-Group", callback=_split, help="Headers with groups."),
+    click.option("--requestheader-extra-headers-prefix", default="X-Remote-Extra-", callback=_split, help="Prefixes of extras."),
+    click.option("--proxy-client-cert-file", default="", help="Certificate shown to aggregated servers and webhooks."),
+    click.option("--proxy-client-key-file", default="", help="Its key."),
+    click.option("--kubelet-client-certificate", default="", help="Certificate shown to kubelets (PEM)."),
+    click.option("--kubelet-client-key", default="", help="Its key."),
+    click.option("--kubelet-certificate-authority", default="", help="Authority of kubelets' certificates [not verified]."),
+    click.option("--event-ttl", type=float, default=3600.0, show_default=True, help="Seconds that events are kept."),
+    click.option("--etcd-servers", default="", callback=_split, help="etcd's URLs, instead of the embedded store."),
+    click.option("--etcd-cafile", default="", help="Authority of etcd's certificates (PEM)."),
+    click.option("--etcd-certfile", default="", help="Certificate shown to etcd (PEM)."),
+    click.option("--etcd-keyfile", default="", help="Its key."),
+    click.option("--v", "verbosity", type=int, default=0, help="Above 3: debug messages."),
+]  # fmt: skip
+
+
+def with_flags(command: Any) -> Any:
+    for flag in reversed(FLAGS):
+        command = flag(command)
+    return command
+
+
+@click.command()
+@with_flags
+def apiserver(verbosity: int, **flags: Any) -> None:
+    """Run an API server (kube-apiserver's flags)."""
+    configure("debug" if verbosity > 3 else "info")
+    import uvloop
+
+    try:
+        with contextlib.suppress(asyncio.CancelledError):
+            uvloop.run(serve(flags, RealClock(), random.SystemRandom()))
+    except (ValueError, OSError) as failure:
+        raise click.ClickException(str(failure)) from failure
+
+
+def options_of(flags: dict[str, Any]) -> Options:
+    """Raises ValueError or OSError for flags that cannot be used."""
+    low, _, high = flags["service_node_port_range"].partition("-")
+    signing = _read(flags["service_account_signing_key_file"])
+    keys: list[VerificationKey] = []
+    for file in flags["service_account_key_file"] or ([flags["service_account_signing_key_file"]] if signing else []):
+        keys += load_verification_keys(_read(file))
+    return Options(
+        server=ServerConfig(
+            service_cluster_ip_ranges=flags["service_cluster_ip_range"],
+            service_node_port_range=(int(low), int(high or low)),
+            advertise_address=flags["advertise_address"] or flags["bind_address"],
+            secure_port=flags["secure_port"],
+            event_ttl=flags["event_ttl"],
+        ),
+        authentication=AuthenticationOptions(
+            client_ca=_read(flags["client_ca_file"]),
+            request_header_ca=_read(flags["requestheader_client_ca_file"]),
+            request_header_allowed_names=flags["requestheader_allowed_names"],
+            request_header_names=RequestHeaderNames(
+                usernames=_lower(flags["requestheader_username_headers"]),
+                groups=_lower(flags["requestheader_group_headers"]),
+                extra_prefixes=_lower(flags["requestheader_extra_headers_prefix"]),
+            ),
+            token_file=flags["token_auth_file"],
+            service_account_issuers=flags["service_account_issuer"]
+            or ("https://kubernetes.default.svc.cluster.local",),
+            service_account_keys=keys,
+            api_audiences=flags["api_audiences"],
+            anonymous=flags["anonymous_auth"],
+        ),
+        authorization=AuthorizationOptions(
+            modes=flags["authorization_mode"],
+            policy_file=flags["authorization_policy_file"],
+            webhook_kubeconfig=flags["authorization_webhook_config_file"],
+        ),
+        enable_admission=flags["enable_admission_plugins"],
+        disable_admission=flags["disable_admission_plugins"],
+        signing_key=signing,
+        kubelet=_kubelet_tls(flags),
+    )
+
+
+def _read(file: str) -> bytes:
+    return Path(file).read_bytes() if file else b""
+
+
+def _lower(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(n.lower() for n in names)
+
+
+def _kubelet_tls(flags: dict[str, Any]) -> KubeletTLS:
+    contexts = []
+    for verify in (True, False):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        if verify and flags["kubelet_certificate_authority"]:
+            context.load_verify_locations(flags["kubelet_certificate_authority"])
+        else:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        if flags["kubelet_client_certificate"]:
+            context.load_cert_chain(flags["kubelet_client_certificate"], flags["kubelet_client_key"] or None)
+        contexts.append(context)
+    return KubeletTLS(contexts[0], contexts[1])
+
+
+def store_of(flags: dict[str, Any], clock: Clock) -> Store:
+    if flags["etcd_servers"]:
+        from ..storage.etcd import EtcdStore  # type: ignore[import-not-found]
+
+        return EtcdStore(
+            flags["etcd_servers"], clock, ca=flags["etcd_cafile"], certificate=flags["etcd_certfile"],
+            key=flags["etcd_keyfile"],
+        )  # fmt: skip
+    from ..storage.sqlite import SqliteStore
+
+    directory = Path(flags["data_dir"] or "pybernetes-data")
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return SqliteStore(directory / "state.db", clock)
+
+
+def server_tls(flags: dict[str, Any], clock: Clock) -> ssl.SSLContext:
+    """The serving context; a self-signed certificate is made where none was given."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    certificate, key = flags["tls_cert_file"], flags["tls_private_key_file"]
+    if not certificate:
+        certificate, key = _self_signed(flags, clock)
+    context.load_cert_chain(certificate, key or None)
+    for authority in (flags["client_ca_file"], flags["requestheader_client_ca_file"]):
+        if authority:
+            context.load_verify_locations(authority)
+            # Who has no certificate may have a token.
+            context.verify_mode = ssl.CERT_OPTIONAL
+    return context
+
+
+def _self_signed(flags: dict[str, Any], clock: Clock) -> tuple[str, str]:
+    from ..client import signing
+
+    directory = Path(flags["cert_dir"] or flags["data_dir"] or "pybernetes-data")
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    certificate, key = directory / "apiserver.crt", directory / "apiserver.key"
+    if not certificate.exists() or not key.exists():
+        names = ("localhost", "127.0.0.1", flags["advertise_address"] or "127.0.0.1")
+        authority = signing.new_authority("pybernetes-self-signed", now=clock.now(), lifetime=10 * 365 * 86400.0)
+        subject = signing.Subject("kube-apiserver", (), tuple(dict.fromkeys(names)))
+        made = signing.issue(authority, subject, signing.SERVER_USAGES, now=clock.now(), lifetime=365 * 86400.0)
+        certificate.write_bytes(made[0])
+        key.touch(0o600)
+        key.write_bytes(made[1])
+    return str(certificate), str(key)
+
+
+async def serve(flags: dict[str, Any], clock: Clock, rng: random.Random) -> None:
+    """Runs until SIGTERM or SIGINT. Raises OSError where the port is taken."""
+    server = compose(store_of(flags, clock), clock, rng, options_of(flags))
+    tls = server_tls(flags, clock)
+    task = asyncio.current_task()
+    assert task is not None
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    await server.start()
+    front = HttpServer(server, clock)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(server.run())
+        group.create_task(front.run(flags["bind_address"], flags["secure_port"], tls=tls))

@@ -1,0 +1,177 @@
+"""Puts an API server together: store, authentication, authorization, admission, reviews, streaming.
+
+``compose`` is what ``p8s apiserver`` and the test clusters share; they differ only in ``Options``.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from ..api.errors import StatusError
+from ..api.meta import Object
+from ..api.resources import GVK
+from ..concurrency import Clock
+from ..hooks.admission import CONNECT, AdmissionAttributes, AdmissionContext
+from ..hooks.identity import LOOPBACK, Credentials
+from ..storage.contract import Store
+from . import admission, authn, authz
+from .authn.issuer import (
+    CACHE_CONTROL,
+    JWKS_CONTENT_TYPE,
+    JWKS_PATH,
+    OPENID_CONFIGURATION_PATH,
+    OpenIdDiscovery,
+    TokenIssuer,
+)
+from .authz.bootstrap import kubeadm_objects, reconcile
+from .request import Handler, Request, Response
+from .reviews import Reviews
+from .server import ApiServer, ServerConfig
+from .streaming import HANDLERS, KubeletTLS, StreamingContext, StreamingHandler, connect_options
+
+
+@dataclass(slots=True)
+class Options:
+    """What the flags of ``p8s apiserver`` say, in parts that know what to do with them."""
+
+    server: ServerConfig = field(default_factory=ServerConfig)
+    authentication: authn.AuthenticationOptions = field(default_factory=authn.AuthenticationOptions)
+    authorization: authz.AuthorizationOptions = field(default_factory=authz.AuthorizationOptions)
+    enable_admission: Sequence[str] = ("NodeRestriction",)
+    disable_admission: Sequence[str] = ()
+    admission_settings: dict[str, Any] = field(default_factory=dict)
+    signing_key: bytes = b""
+    """PEM; without it no ServiceAccount tokens are issued."""
+    max_token_seconds: int = 0
+    kubelet: KubeletTLS = field(default_factory=KubeletTLS)
+
+
+class Loopback:
+    """``hooks.admission.Requester``: the server calls itself, as itself."""
+
+    def __init__(self, server: ApiServer) -> None:
+        self._server = server
+
+    async def __call__(
+        self, method: str, path: str, body: Any = None, *, content_type: str = "application/json"
+    ) -> Object:
+        headers = {"content-type": content_type, "accept": "application/json", "user-agent": "pybernetes-apiserver"}
+        target, _, query = path.partition("?")
+        payload = b"" if body is None else body if isinstance(body, bytes) else orjson.dumps(body)
+        request = Request(method, target, query, headers, payload, Credentials(headers), user=LOOPBACK)
+        response = await self._server.handle(request)
+        answer: Object = orjson.loads(response.body) if isinstance(response.body, bytes) and response.body else {}
+        if response.status >= 400:
+            raise StatusError.from_status(answer, response.status)
+        return answer
+
+
+def compose(store: Store, clock: Clock, rng: random.Random, options: Options) -> ApiServer:
+    """A server that is ready to ``start``. Raises ValueError or OSError for options that cannot be used."""
+    server = ApiServer(store, clock, rng, options.server)
+    request = Loopback(server)
+    authentication = authn.build(options.authentication, server.objects, clock, request)
+    authorization = authz.build(options.authorization, server.objects, clock)
+    authorizer = authorization.authorizer
+    issuer = _issuer(server, options, clock)
+    context = AdmissionContext(server.objects, request, authorizer, clock, options.admission_settings)
+    known = [n for n in options.enable_admission if n in admission.ORDER]
+    plugins = admission.build_chain(context, known, options.disable_admission, rbac=authorization.rbac)
+    reviews = Reviews(authentication, authorization, clock, issuer)
+    server.install(
+        authenticators=[authentication.authenticator],
+        authorizer=authorizer,
+        admission=plugins,
+        virtual_resources=reviews.resources(),
+    )
+
+    async def admit(attributes: AdmissionAttributes) -> None:
+        await server.chain.admit(attributes)
+        await server.chain.validate(attributes)
+
+    reviews.admission = admit
+    server.connect_handlers.update(reviews.subresources())
+    streaming = StreamingContext(server.objects, clock, authorizer, options.kubelet, rng=rng)
+    server.connect_handlers.update({key: _streaming(server, h, streaming) for key, h in HANDLERS.items()})
+    _openid(server, options, clock)
+
+    async def bootstrap() -> None:
+        await ensure_namespaces(request)
+        await reconcile(request, kubeadm_objects())
+        authorization.prepare()
+
+    server.post_start.append(bootstrap)
+    return server
+
+
+SYSTEM_NAMESPACES = ("kube-system", "kube-public", "kube-node-lease", "default")
+
+
+async def ensure_namespaces(request: Loopback) -> None:
+    for name in SYSTEM_NAMESPACES:
+        namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+        try:
+            await request("POST", "/api/v1/namespaces", namespace)
+        except StatusError as failure:
+            if failure.reason != "AlreadyExists":
+                raise
+
+
+def _issuer(server: ApiServer, options: Options, clock: Clock) -> TokenIssuer | None:
+    if not options.signing_key:
+        return None
+    authentication = options.authentication
+    return TokenIssuer(
+        authn.load_signer(options.signing_key),
+        authentication.service_account_issuers[0],
+        authentication.audiences,
+        server.objects,
+        clock,
+        max_seconds=options.max_token_seconds,
+    )
+
+
+def _openid(server: ApiServer, options: Options, clock: Clock) -> None:
+    authentication = options.authentication
+    address = f"{options.server.advertise_address}:{options.server.secure_port}"
+    try:
+        discovery = OpenIdDiscovery(
+            authentication.service_account_issuers[0], list(authentication.service_account_keys), address=address
+        )
+    except ValueError:
+        return  # an issuer that is no https URL has no discovery documents, as upstream
+    server.paths[OPENID_CONFIGURATION_PATH] = _document(discovery.configuration, "application/json")
+    server.paths[JWKS_PATH] = _document(discovery.keys, JWKS_CONTENT_TYPE)
+
+
+def _document(body: bytes, content_type: str) -> Handler:
+    async def answer(request: Request) -> Response:
+        return Response(200, body, content_type, [("Cache-Control", CACHE_CONTROL)])
+
+    return answer
+
+
+def _streaming(server: ApiServer, handler: StreamingHandler, context: StreamingContext) -> Handler:
+    """Admission sees a CONNECT before the stream begins."""
+
+    async def handle(request: Request) -> Response:
+        info = request.info
+        assert info is not None
+        resource = server.registry.lookup(info.group, info.version, info.resource)
+        assert resource is not None
+        options = connect_options(request)
+        if options is not None:
+            kind = GVK("", "v1", options["kind"])
+            attributes = AdmissionAttributes(
+                CONNECT, resource.gvr, kind, info.subresource, info.namespace, info.name, options, None, request.user
+            )
+            await server.chain.admit(attributes)
+            await server.chain.validate(attributes)
+        return await handler(request, context)
+
+    return handle
