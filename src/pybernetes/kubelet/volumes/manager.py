@@ -1,0 +1,231 @@
+"""Setting up a pod's volumes, keeping their content current, and taking them down.
+
+Everything lies under the pod's own directory (upstream's layout: ``volumes/<plugin>/<name>``, ``volume-subpaths``), so that what a
+kubelet that died left behind is found and taken down by path alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ...api.errors import StatusError
+from ...api.meta import Object, name_of, namespace_of, uid_of
+from ...api.quantity import quantity_value
+from ...api.resources import GVR, PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES
+from ...client.transport import TransportError
+from ...concurrency import Clock
+from .. import linux
+from ..objects import ObjectCache
+from ..pod.env import Place
+from ..pod.qos import pod_resources
+from ..settings import KubeletSettings
+from . import subpath
+from .ownership import set_group
+from .payload import Fetched, Payload, VolumeError, bundle_key, needs, payload_of, token_key
+from .sources import Mounted, empty_dir, host_path, mount_tmpfs, persistent_volume
+from .tokens import TokenManager
+from .writer import write_atomically
+
+_PLUGINS = {
+    "emptyDir": "empty-dir",
+    "configMap": "configmap",
+    "secret": "secret",
+    "downwardAPI": "downward-api",
+    "projected": "projected",
+    "local": "local-volume",
+}
+_WRITTEN = ("configMap", "secret", "downwardAPI", "projected")
+_ON_DISK = ("configMap",)
+TRUST_BUNDLES = GVR("certificates.k8s.io", "v1beta1", "clustertrustbundles")
+
+
+class MountFailed(Exception):
+    """Some volume is not there (yet). ``failures``: volume name -> why."""
+
+    def __init__(self, failures: Mapping[str, str]) -> None:
+        super().__init__("; ".join(failures.values()))
+        self.failures = failures
+
+
+def is_live(pod: Object) -> bool:
+    """Whether the pod has volumes whose content may change while it runs."""
+    return any(k in v for v in pod["spec"].get("volumes") or () for k in _WRITTEN)
+
+
+class VolumeManager:
+    def __init__(self, settings: KubeletSettings, objects: ObjectCache, tokens: TokenManager, clock: Clock) -> None:
+        self._settings, self._objects, self._tokens, self._clock = settings, objects, tokens, clock
+
+    def _directory(self, uid: str, source: str, name: str) -> Path:
+        plugin = f"kubernetes.io~{_PLUGINS[source]}"
+        return self._settings.pod_dir(uid) / "volumes" / plugin / name
+
+    # -- setting up ------------------------------------------------------------------------------------------------
+
+    async def mount(self, pod: Object, place: Place, *, fresh: bool) -> dict[str, Mounted]:
+        """All volumes of the pod, made or brought up to date. Raises MountFailed with what failed and why."""
+        volumes = pod["spec"].get("volumes") or []
+        results = await asyncio.gather(*(self._one(pod, v, place, fresh) for v in volumes), return_exceptions=True)
+        mounted: dict[str, Mounted] = {}
+        failures: dict[str, str] = {}
+        for volume, result in zip(volumes, results, strict=True):
+            if isinstance(result, Mounted):
+                mounted[volume["name"]] = result
+            elif isinstance(result, VolumeError | OSError | StatusError | TransportError | TimeoutError):
+                failures[volume["name"]] = str(result)
+            elif isinstance(result, BaseException):
+                raise result
+        if failures:
+            raise MountFailed(failures)
+        return mounted
+
+    async def _one(self, pod: Object, volume: Object, place: Place, fresh: bool) -> Mounted:
+        uid, name = uid_of(pod), volume["name"]
+        group = (pod["spec"].get("securityContext") or {}).get("fsGroup")
+        for source in _WRITTEN:
+            if source in volume:
+                payload = payload_of(volume, pod, await self._fetch(pod, volume, fresh), place)
+                target = self._directory(uid, source, name)
+                return await asyncio.to_thread(self._write, target, payload, group, source not in _ON_DISK)
+        if "emptyDir" in volume:
+            target = self._directory(uid, "emptyDir", name)
+            limit = pod_resources(pod, "limits").get("memory", place.allocatable.get("memory", 0))
+            return await asyncio.to_thread(
+                self._empty, target, volume["emptyDir"] or {}, quantity_value(str(limit)), pod
+            )
+        if "hostPath" in volume:
+            return await asyncio.to_thread(host_path, volume["hostPath"])
+        if "image" in volume:
+            return Mounted(Path(), read_only=True, image=volume["image"].get("reference") or "")
+        if "persistentVolumeClaim" in volume:
+            claim = volume["persistentVolumeClaim"]
+            return await self._claim(pod, claim.get("claimName", ""), bool(claim.get("readOnly")), None)
+        if "ephemeral" in volume:
+            return await self._claim(pod, f"{name_of(pod)}-{name}", False, pod)
+        kinds = ", ".join(k for k in volume if k != "name")
+        raise VolumeError(f'volumes of the type "{kinds}" are not supported by this kubelet')
+
+    async def _fetch(self, pod: Object, volume: Object, fresh: bool) -> Fetched:
+        maps, secrets, tokens, bundles = needs(volume)
+        namespace = namespace_of(pod)
+        found: dict[str, dict[str, Object | None]] = {"maps": {}, "secrets": {}}
+        for name in maps:
+            found["maps"][name] = await self._objects.config_map(namespace, name, fresh=fresh)
+        for name in secrets:
+            found["secrets"][name] = await self._objects.secret(namespace, name, fresh=fresh)
+        given = {token_key(t): await self._tokens.get(pod, *token_key(t)) for t in tokens}
+        trusted = {bundle_key(b): await self._bundle(b) for b in bundles}
+        return Fetched(found["maps"], found["secrets"], given, trusted)
+
+    async def _bundle(self, source: Object) -> str | None:
+        if not source.get("name"):
+            raise VolumeError("clusterTrustBundle by signerName is not supported by this kubelet")
+        found = await self._objects.get(TRUST_BUNDLES, "", source["name"])
+        return None if found is None else str((found.get("spec") or {}).get("trustBundle") or "")
+
+    def _write(self, target: Path, payload: Payload, group: int | None, in_memory: bool) -> Mounted:
+        if not target.is_dir():
+            target.mkdir(parents=True)
+        if in_memory:
+            mount_tmpfs(target, 0, mode=0o777)
+        target.chmod(0o777)
+
+        def prepare(fresh: Path) -> None:
+            if group is not None:
+                set_group(fresh, group, read_only=True)
+
+        write_atomically(target, payload, self._clock.now(), prepare)
+        return Mounted(target, read_only=False, managed=True)
+
+    def _empty(self, target: Path, source: Mapping[str, Any], limit: int, pod: Object) -> Mounted:
+        fresh = not target.exists()
+        mounted = empty_dir(target, source, limit)
+        group = (pod["spec"].get("securityContext") or {}).get("fsGroup")
+        if group is not None and fresh:
+            set_group(target, group)
+        return mounted
+
+    async def _claim(self, pod: Object, name: str, read_only: bool, owner: Object | None) -> Mounted:
+        namespace = namespace_of(pod)
+        claim = await self._objects.get(PERSISTENT_VOLUME_CLAIMS, namespace, name, fresh=True)
+        if claim is None:
+            raise VolumeError(f'persistentvolumeclaim "{name}" not found')
+        owners = [r.get("uid") for r in claim["metadata"].get("ownerReferences") or ()]
+        if owner is not None and uid_of(owner) not in owners:
+            raise VolumeError(
+                f"PVC {namespace}/{name} was not created for pod {namespace}/{name_of(owner)} (pod is not owner)"
+            )
+        volume_name = (claim.get("spec") or {}).get("volumeName")
+        if not volume_name or (claim.get("status") or {}).get("phase") != "Bound":
+            raise VolumeError(f"error processing PVC {namespace}/{name}: PVC is not bound")
+        pv = await self._objects.get(PERSISTENT_VOLUMES, "", volume_name, fresh=True)
+        if pv is None:
+            raise VolumeError(f'persistentvolume "{volume_name}" not found')
+        reference = (pv.get("spec") or {}).get("claimRef") or {}
+        if reference.get("uid") != claim["metadata"].get("uid"):
+            raise VolumeError(
+                f"PersistentVolume {volume_name} is bound to another claim ({reference.get('namespace')}/{reference.get('name')})"
+            )
+        target = self._directory(uid_of(pod), "local", volume_name)
+        context = pod["spec"].get("securityContext") or {}
+        return await asyncio.to_thread(self._persistent, pv, target, read_only, context)
+
+    @staticmethod
+    def _persistent(pv: Object, target: Path, read_only: bool, context: Mapping[str, Any]) -> Mounted:
+        fresh = not linux.is_mount_point(target)
+        mounted = persistent_volume(pv, target, read_only=read_only)
+        group = context.get("fsGroup")
+        if group is not None and mounted.managed and fresh and mounted.path.is_dir():
+            lazy = context.get("fsGroupChangePolicy") == "OnRootMismatch"
+            set_group(mounted.path, group, read_only=read_only, on_root_mismatch=lazy)
+        return mounted
+
+    # -- parts of volumes ------------------------------------------------------------------------------------------
+
+    async def sub_path(self, pod: Object, container: str, index: int, volume: str, mounted: Mounted, path: str) -> Path:
+        """A part of a volume, bind-mounted for one container. Raises VolumeError (without telling of the host's files)."""
+        target = self._settings.pod_dir(uid_of(pod)) / "volume-subpaths" / volume / container / str(index)
+        try:
+            await asyncio.to_thread(subpath.bind, mounted.path, path, target)
+        except (OSError, VolumeError) as failure:
+            if isinstance(failure, VolumeError) and "SubPath" in str(failure):
+                raise
+            text = f'failed to prepare subPath for volumeMount "{volume}" of container "{container}"'
+            raise VolumeError(text) from failure
+        return target
+
+    # -- taking down -----------------------------------------------------------------------------------------------
+
+    async def unmount(self, uid: str) -> None:
+        """Takes down all volumes of a pod and removes what they held. Raises OSError where something is still in use."""
+        await asyncio.to_thread(remove_pod_volumes, self._settings.pod_dir(uid))
+        self._tokens.forget(uid)
+
+
+def remove_pod_volumes(directory: Path) -> None:
+    """Unmounts everything under a pod's directory, then removes it; never descends into what is still mounted."""
+    if not directory.exists():
+        return
+    linux.unmount_below(directory)
+    left = [m.target for m in linux.mounts() if m.target.startswith(f"{directory}/")]
+    if left:
+        raise OSError(f"still mounted: {', '.join(left)}")
+
+    def writable(function: Any, path: str, failure: Any) -> None:
+        if not issubclass(failure[0], FileNotFoundError):
+            raise failure[1]
+
+    device = os.lstat(directory).st_dev
+    for entry in os.scandir(directory):
+        if entry.is_dir(follow_symlinks=False):
+            if entry.stat(follow_symlinks=False).st_dev != device:
+                raise OSError(f"still mounted: {entry.path}")
+            shutil.rmtree(entry.path, onerror=writable)
+        else:
+            os.unlink(entry.path)
+    directory.rmdir()
