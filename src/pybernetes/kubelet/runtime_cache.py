@@ -8,7 +8,7 @@ ended never change, so they are read once.
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
@@ -54,6 +54,9 @@ class RuntimeCache:
         self.relisted_at: float | None = None
         self.error = ""
         self._streaming = asyncio.Event()
+        self._group: asyncio.TaskGroup | None = None
+        self._early: OrderedDict[str, None] = OrderedDict()
+        """Containers that ended before their first reading: the event was faster than our own list."""
 
     def get(self, uid: str) -> RuntimePod:
         return self.pods.get(uid) or RuntimePod(uid)
@@ -90,6 +93,10 @@ class RuntimeCache:
             if container is not None:
                 pod.containers.append(container)
                 self._owners[container.id] = uid
+                if container.id in self._early:
+                    del self._early[container.id]
+                    if container.state == RUNNING:
+                        self._look_after(container.id)
         pod.sandboxes.sort(key=lambda s: (s.created_at, s.attempt), reverse=True)
         pod.containers.sort(key=lambda c: (c.created_at, c.restart_count), reverse=True)
         self._forget_gone(uid, pod)
@@ -184,7 +191,8 @@ class RuntimeCache:
         """Keeps ``pods`` true until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._relisting())
-            group.create_task(self._events(group))
+            self._group = group
+            group.create_task(self._events())
 
     async def _relisting(self) -> None:
         while True:
@@ -197,7 +205,7 @@ class RuntimeCache:
                 self.error = str(failure)
             await self._clock.sleep(RELIST_WITH_EVENTS if self._streaming.is_set() and not self.error else RELIST)
 
-    async def _events(self, group: asyncio.TaskGroup) -> None:
+    async def _events(self) -> None:
         backoff = Backoff(0.2, 10.0)
         cri_events = True
         while True:
@@ -205,7 +213,7 @@ class RuntimeCache:
                 if cri_events:
                     await self._cri_events()
                 else:
-                    await self._containerd_events(group)
+                    await self._containerd_events()
                 backoff.reset()
             except CRIError as failure:
                 if failure.code == "Unimplemented":
@@ -230,11 +238,19 @@ class RuntimeCache:
                 if self._signature(uid) != before:
                     self._changed(uid)
 
-    async def _containerd_events(self, group: asyncio.TaskGroup) -> None:
+    async def _containerd_events(self) -> None:
         async for identity in containerd_exits(self._cri.endpoint):
             self._streaming.set()
             if identity and self.owner(identity):
-                group.create_task(self._after_exit(identity))
+                self._look_after(identity)
+            elif identity:
+                self._early[identity] = None
+                while len(self._early) > 1000:
+                    self._early.popitem(last=False)
+
+    def _look_after(self, identity: str) -> None:
+        if self._group is not None:
+            self._group.create_task(self._after_exit(identity))
 
     async def _after_exit(self, identity: str) -> None:
         """The event may be ahead of the CRI's own bookkeeping: looks until the state has changed."""

@@ -1,0 +1,471 @@
+"""The kubelet: where pods come from, who is told what, and what runs beside the pod workers. Decisions are in ``pod/``."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+from typing import Any
+
+from ..api.errors import StatusError
+from ..api.meta import Object, name_of, namespace_of, uid_of
+from ..api.resources import NODES, PODS, SERVICES
+from ..client.events import WARNING, EventRecorder
+from ..client.informer import DELETED, Informer
+from ..client.rest import Client
+from ..client.transport import TransportError
+from ..concurrency import Clock, logger
+from . import linux, lookups
+from .cgroups import Cgroups
+from .context import Context
+from .cri import CRIClient, CRIError
+from .images import ImageManager
+from .interfaces import ContainerRef, StatsSource
+from .node.machine import Machine, read_machine
+from .node.reporting import NodeReporter
+from .objects import ObjectCache
+from .orphans import pod_from_runtime
+from .pod import lifecycle
+from .pod.admission import Rejection, admit, victims
+from .pod.lifecycle import Stage
+from .pod.model import is_mirror
+from .pod.naming import parse_resolv_conf
+from .pod.probing import View
+from .pod.qos import qos_class
+from .pod.runtime_config import NodeSettings
+from .pod_runtime import PodRuntime
+from .preparing import Preparation
+from .probes import Prober
+from .runtime_cache import RuntimeCache
+from .settings import KubeletSettings
+from .static_pods import StaticPods, mirror_of
+from .stats import Stats
+from .status_manager import StatusManager
+from .syncing import PodSteps
+from .volumes.manager import VolumeManager
+from .volumes.tokens import TokenManager
+from .workers import PodWorkers
+
+log = logger("kubelet")
+
+_RUNTIME_CHECK = 5.0
+_HOUSEKEEPING = 2.0
+
+
+class Kubelet:
+    """One node's kubelet. ``run`` until cancelled; containers go on running then. Satisfies ``interfaces.KubeletApi``."""
+
+    def __init__(
+        self,
+        settings: KubeletSettings,
+        client: Client | None,
+        *,
+        clock: Clock,
+        rng: random.Random | None = None,
+        cri: CRIClient | None = None,
+        machine: Machine | None = None,
+        cgroups: Cgroups | None = None,
+    ) -> None:
+        self.settings, self.client, self.clock = settings, client, clock
+        self.node_name = settings.node_name
+        self._rng = rng or random.Random()
+        endpoint = settings.container_runtime_endpoint
+        self.runtime = cri or CRIClient(endpoint, image_endpoint=settings.image_service_endpoint)
+        self.machine = machine or read_machine(settings)
+        self.cgroups = cgroups or Cgroups(
+            settings.cgroup_root,
+            version=linux.cgroup_version(),
+            pids_limit=settings.pod_pids_limit,
+            per_qos=settings.cgroups_per_qos,
+        )
+        self.recorder = EventRecorder(client, clock, "kubelet", settings.node_name) if client is not None else None
+        self.context = self._make_context()
+        self.ready = asyncio.Event()
+        """Set when the runtime answers and pods are being worked on."""
+        self._informer, self._services, self._nodes = self._informers()
+        self._network, self._runtime_problem = "container runtime is down", "container runtime is down"
+        self._group: asyncio.TaskGroup | None = None
+        self._pressures: frozenset[str] = frozenset()
+        self._orphans: set[str] = set()
+        self._build()
+
+    # -- putting together ------------------------------------------------------------------------------------------
+
+    def _make_context(self) -> Context:
+        settings, machine = self.settings, self.machine
+        node = NodeSettings(
+            log_root=str(settings.pod_logs_dir),
+            seccomp_root=str(settings.root_dir / "seccomp"),
+            memory_capacity=machine.memory,
+            cgroup2=linux.cgroup_version() == 2,
+            cfs_quota=settings.cpu_cfs_quota,
+            cfs_period=int(settings.cpu_cfs_quota_period * 1_000_000),
+            seccomp_default=settings.seccomp_default,
+            huge_page_sizes=machine.huge_pages if machine.huge_page_controller else (),
+        )
+        return Context(
+            settings,
+            self.clock,
+            self._rng,
+            self.runtime,
+            self.client,
+            node,
+            self.recorder,
+            host_ips=lambda: machine.addresses,
+            allocatable=lambda: machine.allocatable,
+            services=lambda: self._services.list() if self._services is not None else (),
+        )
+
+    def _informers(self) -> tuple[Informer | None, Informer | None, Informer | None]:
+        if self.client is None:
+            return None, None, None
+        name, clock, client = self.settings.node_name, self.clock, self.client
+        pods = Informer(client, PODS, clock=clock, field_selector=f"spec.nodeName={name}", rng=self._rng)
+        pods.add_index("uid", lambda pod: [uid_of(pod)])
+        services = Informer(client, SERVICES, clock=clock, transform=_essence_of_service, rng=self._rng)
+        nodes = Informer(client, NODES, clock=clock, field_selector=f"metadata.name={name}", rng=self._rng)
+        return pods, services, nodes
+
+    def _build(self) -> None:
+        settings, clock = self.settings, self.clock
+        self.cache = RuntimeCache(self.runtime, clock, self._runtime_changed)
+        self.objects = ObjectCache(self.client, clock)
+        self.volumes = VolumeManager(settings, self.objects, TokenManager(self.client, clock, self._rng), clock)
+        parallel = 1 if settings.serialize_image_pulls else settings.max_parallel_image_pulls
+        self.images = ImageManager(self.runtime, clock, parallel)
+        self.preparation = Preparation(self.context, self.objects, self.volumes)
+        self.pod_runtime = PodRuntime(self.context, self.cache, self.images, self.preparation, self.cgroups)
+        self.prober = Prober(self.runtime, clock, self, rng=self._rng)
+        self.status = StatusManager(self.client, clock, stored=self._stored, observed=self._observed)
+        self.steps = PodSteps(
+            self.context,
+            cache=self.cache,
+            status=self.status,
+            volumes=self.volumes,
+            objects=self.objects,
+            preparation=self.preparation,
+            runtime=self.pod_runtime,
+            prober=self.prober,
+            cgroups=self.cgroups,
+            network_error=lambda: self._network,
+            forget=self._forgotten,
+        )
+        self.workers = PodWorkers(self.steps, clock)
+        self.static = StaticPods(settings, clock, self._static_changed, self._static_gone)
+        self.reporter = NodeReporter(self.context, self.machine, self)
+        self.stats: StatsSource = Stats(self.context, self.machine, self)
+
+    # -- running ---------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        settings = self.settings
+        for directory in (settings.root_dir, settings.pods_dir, settings.pod_logs_dir):
+            directory.mkdir(parents=True, exist_ok=True)
+        linux.make_shared(settings.root_dir)
+        self.context.node_dns = parse_resolv_conf(_read(settings.resolv_conf))
+        await asyncio.to_thread(self.cgroups.ensure_top, self.machine.allocatable)
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            for part in (self.workers.run, self.prober.run, self.status.run, self._runtime_checks):
+                group.create_task(part())
+            if self.recorder is not None:
+                group.create_task(self.recorder.run())
+            for informer in (self._services, self._nodes, self._informer):
+                if informer is not None:
+                    group.create_task(informer.run())
+            group.create_task(self.reporter.run())
+            await self._begin(group)
+
+    async def _begin(self, group: asyncio.TaskGroup) -> None:
+        """Pods are looked at only when it is known what runs already: nothing that runs may be started twice."""
+        while self._runtime_problem:
+            await self.clock.sleep(0.02)
+        await self.cache.relist()
+        group.create_task(self.cache.run())
+        if self._services is not None and self._informer is not None:
+            await self._services.wait_synced()
+            self._informer.add_handler(self._pod_event)
+        group.create_task(self.static.run())
+        self.ready.set()
+        group.create_task(self._housekeeping())
+
+    async def _runtime_checks(self) -> None:
+        while True:
+            before = self._runtime_problem, self._network
+            try:
+                status = await self.runtime.call("Status", {}, timeout=10.0)
+                self._note_runtime(status)
+            except CRIError as failure:
+                self._runtime_problem = f"container runtime is down: {failure}"
+            if (self._runtime_problem, self._network) != before:
+                self.reporter.poke()
+            await self.clock.sleep(_RUNTIME_CHECK if not self._runtime_problem else 0.1)
+
+    def _note_runtime(self, status: Any) -> None:
+        conditions = {c.get("type"): c for c in (status.get("status") or {}).get("conditions", ())}
+        runtime, network = conditions.get("RuntimeReady") or {}, conditions.get("NetworkReady") or {}
+        self._runtime_problem = "" if runtime.get("status") else f"container runtime not ready: {_condition(runtime)}"
+        self._network = "" if network.get("status") else f"container runtime network not ready: {_condition(network)}"
+        handlers = status.get("runtime_handlers", ())
+        features = [h.get("features") or {} for h in handlers if not h.get("name")]
+        self.preparation.recursive_read_only = any(f.get("recursive_read_only_mounts") for f in features)
+
+    # -- node health (node.reporting.NodeHealth) -------------------------------------------------------------------
+
+    def not_ready(self) -> list[str]:
+        found = [p for p in (self._runtime_problem, self._network) if p]
+        if not found and self.ready.is_set() and not self.cache.healthy:
+            found.append("PLEG is not healthy: pleg was last seen active too long ago; threshold is 3m0s")
+        return found
+
+    def pressures(self) -> frozenset[str]:
+        return self._pressures
+
+    # -- pods from the API -----------------------------------------------------------------------------------------
+
+    def _pod_event(self, kind: str, old: Object | None, new: Object | None) -> None:
+        pod = new if new is not None else old
+        assert pod is not None
+        uid = uid_of(pod)
+        if is_mirror(pod):
+            self._mirror_event(kind, pod)
+            return
+        if kind == DELETED:
+            self.workers.send(uid, lifecycle.Gone())
+        elif uid in self.workers:
+            before = self.workers.stage(uid)
+            self.workers.send(uid, lifecycle.Changed(pod))
+            if before is Stage.FINISHED:
+                self.status.finish(pod)
+        else:
+            self._add(pod)
+
+    def _add(self, pod: Object) -> None:
+        """A pod that was not known: taken, or turned away for good."""
+        uid = uid_of(pod)
+        ended = (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+        if not ended and (pod["metadata"].get("deletionTimestamp") is None) and uid not in self.cache.pods:
+            rejection = self._admit(pod)
+            if rejection is not None:
+                self._reject(pod, rejection)
+                return
+        self._orphans.discard(uid)
+        self.workers.start(pod)
+
+    def _active(self) -> list[Object]:
+        return [p for p in self.workers.pods() if self.workers.stage(uid_of(p)) in (Stage.SYNC, Stage.TERMINATING)]
+
+    def _admit(self, pod: Object) -> Rejection | None:
+        others = self._active()
+        node = self._node()
+        pressure = self._pressure_rejection(pod)
+        if pressure is not None:
+            return pressure
+        rejection = admit(pod, node, others, allowed_sysctls=self.settings.allowed_unsafe_sysctls)
+        if rejection is not None:
+            chosen = victims(pod, rejection, node, others)
+            for victim in chosen:
+                message = "Preempted in order to admit critical pod"
+                self.context.tell(victim, WARNING, "Preempting", message)
+                self.kill(victim, {"phase": "Failed", "reason": "Preempting", "message": message}, grace=None)
+            if chosen:
+                return None
+        return rejection
+
+    def _pressure_rejection(self, pod: Object) -> Rejection | None:
+        from .pod.model import is_critical
+
+        if not self._pressures or is_critical(pod):
+            return None
+        if self._pressures == {"MemoryPressure"} and qos_class(pod) != "BestEffort":
+            return None
+        return Rejection("Evicted", f"The node had condition: [{' '.join(sorted(self._pressures))}]. ")
+
+    def _reject(self, pod: Object, rejection: Rejection) -> None:
+        message = f"Pod was rejected: {rejection.message}"
+        self.context.tell(pod, WARNING, rejection.reason, rejection.message)
+        log.info("pod rejected", pod=name_of(pod), reason=rejection.reason, message=rejection.message)
+        override = {"phase": "Failed", "reason": rejection.reason, "message": message}
+        self.workers.start(pod, lifecycle.KillRequested(override, 0))
+
+    def _node(self) -> Object:
+        """The node as the API has it, else as it would be registered."""
+        found = self._nodes.get("", self.settings.node_name) if self._nodes is not None else None
+        node = found or self.reporter.fresh_node()
+        return {**node, "status": {**(node.get("status") or {}), "allocatable": self.machine.allocatable}}
+
+    def kill(self, pod: Object, status: dict[str, Any], *, grace: int | None) -> None:
+        """Ends a pod for a reason of the node's own."""
+        self.workers.send(uid_of(pod), lifecycle.KillRequested(status, grace))
+
+    # -- static pods -----------------------------------------------------------------------------------------------
+
+    def _static_changed(self, pod: Object) -> None:
+        uid = uid_of(pod)
+        if uid in self.workers:
+            self.workers.send(uid, lifecycle.Changed(pod))
+        else:
+            self._add(pod)
+        self._ensure_mirror(pod)
+
+    def _static_gone(self, pod: Object) -> None:
+        self.workers.send(uid_of(pod), lifecycle.Gone())
+        self._in_background(self._delete_mirror(pod))
+
+    def _in_background(self, work: Any) -> None:
+        if self._group is not None:
+            self._group.create_task(work)
+        else:
+            work.close()
+
+    def _mirror(self, pod: Object) -> Object | None:
+        found = self._informer.get(namespace_of(pod), name_of(pod)) if self._informer is not None else None
+        return found if found is not None and is_mirror(found) else None
+
+    def _mirror_event(self, kind: str, mirror: Object) -> None:
+        static = self.static.by_name(namespace_of(mirror), name_of(mirror))
+        if static is None:
+            if kind != DELETED:
+                self._in_background(self._delete_mirror(mirror))
+        elif kind == DELETED:
+            self._ensure_mirror(static)
+        else:
+            self.status.touch(uid_of(static))
+
+    def _ensure_mirror(self, pod: Object) -> None:
+        if self.client is not None and self._mirror(pod) is None:
+            self._in_background(self._create_mirror(pod))
+
+    async def _create_mirror(self, pod: Object) -> None:
+        assert self.client is not None and self._informer is not None
+        await self.reporter.registered.wait()
+        uid = ((self.reporter.node or {}).get("metadata") or {}).get("uid", "")
+        mirror = mirror_of(pod, uid, self.settings.node_name)
+        try:
+            self._observed(await self.client.create(PODS, mirror))
+            self.status.touch(uid_of(pod))
+        except (StatusError, TransportError, TimeoutError) as failure:
+            log.warning("mirror pod not created", pod=name_of(pod), error=str(failure))
+
+    async def _delete_mirror(self, pod: Object) -> None:
+        if self.client is None:
+            return
+        try:
+            await self.client.delete(PODS, name_of(pod), namespace_of(pod), grace_period_seconds=0)
+        except StatusError as failure:
+            if failure.code != 404:
+                log.warning("mirror pod not deleted", pod=name_of(pod), error=failure.message)
+        except (TransportError, TimeoutError) as failure:
+            log.warning("mirror pod not deleted", pod=name_of(pod), error=str(failure))
+
+    # -- status ----------------------------------------------------------------------------------------------------
+
+    def _stored(self, uid: str) -> Object | None:
+        static = self.static.pods.get(uid)
+        if static is not None:
+            return self._mirror(static)
+        if self._informer is None:
+            return None
+        found = self._informer.by_index("uid", uid)
+        return found[0] if found else None
+
+    def _observed(self, pod: Object) -> None:
+        if self._informer is not None:
+            self._informer.observe(pod)
+
+    # -- runtime ---------------------------------------------------------------------------------------------------
+
+    def _runtime_changed(self, uid: str) -> None:
+        if uid in self.workers:
+            self.workers.send(uid, lifecycle.Poked())
+        elif self.ready.is_set() and self.cache.get(uid).sandboxes:
+            self._orphans.add(uid)
+
+    def _forgotten(self, pod: Object) -> None:
+        uid = uid_of(pod)
+        self.status.forget(uid)
+        self._in_background(self._remove_leftovers(uid))
+
+    async def _remove_leftovers(self, uid: str) -> None:
+        try:
+            await self.pod_runtime.remove_pod(await self.cache.refresh(uid))
+            await self.cache.refresh(uid)
+        except CRIError as failure:
+            log.warning("pod not removed from the runtime", uid=uid, error=str(failure))
+
+    async def _housekeeping(self) -> None:
+        """Ends what runs without being wanted, at the start and whenever something unknown turns up."""
+        self._orphans |= {uid for uid in self.cache.pods if uid not in self.workers}
+        while True:
+            if self._sources_ready():
+                for uid in list(self._orphans):
+                    self._orphans.discard(uid)
+                    runtime = self.cache.pods.get(uid)
+                    if uid not in self.workers and runtime is not None:
+                        log.info("ending a pod that nobody wants", uid=uid, name=runtime.name)
+                        self.workers.start(pod_from_runtime(runtime), lifecycle.Gone())
+                await asyncio.to_thread(self._remove_stray_files)
+            await self.clock.sleep(_HOUSEKEEPING)
+
+    def _sources_ready(self) -> bool:
+        return self._informer is None or self._informer.synced
+
+    def _remove_stray_files(self) -> None:
+        return
+
+    # -- probes (probes.ProbeHost) ---------------------------------------------------------------------------------
+
+    def probe_view(self, uid: str, container: str) -> tuple[Object, View, str]:
+        pod = self.workers.pod(uid) or {}
+        return pod, lookups.probe_view(self, pod, uid, container), lookups.pod_address(self, uid)
+
+    def probe_event(self, pod: Object, container: str, kind: str, reason: str, message: str) -> None:
+        self.context.tell(pod, kind, reason, message, container=container)
+
+    def probe_changed(self, uid: str) -> None:
+        self.workers.send(uid, lifecycle.Poked())
+
+    # -- what the server asks (interfaces.KubeletApi) --------------------------------------------------------------
+
+    def pods(self) -> list[Object]:
+        return lookups.pods(self)
+
+    def find_pod(self, namespace: str, name: str, uid: str = "") -> Object:
+        return lookups.find_pod(self, namespace, name, uid)
+
+    async def find_container(
+        self, namespace: str, name: str, container: str = "", uid: str = "", *, previous: bool = False
+    ) -> ContainerRef:
+        return lookups.find_container(self, namespace, name, container, uid, previous=previous)
+
+    async def find_sandbox(self, namespace: str, name: str, uid: str = "") -> str:
+        return lookups.find_sandbox(self, namespace, name, uid)
+
+    def configz(self) -> dict[str, Any]:
+        return lookups.configz(self.settings)
+
+    def health(self) -> dict[str, str]:
+        problem = self.cache.error or ("" if self.cache.healthy else "pleg was last seen active too long ago")
+        return {"ping": "", "log": "", "syncloop": problem if self.ready.is_set() else "not started"}
+
+
+def _condition(condition: Any) -> str:
+    return f"{condition.get('type', '')}={'true' if condition.get('status') else 'false'} reason:{condition.get('reason', '')} message:{condition.get('message', '')}"
+
+
+def _essence_of_service(service: Object) -> Object:
+    """Only what makes environment variables: services are the one thing that a node knows of the whole cluster."""
+    meta, spec = service.get("metadata") or {}, service.get("spec") or {}
+    kept = {k: meta.get(k) for k in ("name", "namespace", "resourceVersion", "uid")}
+    ports = [{k: p[k] for k in ("name", "port", "protocol") if k in p} for p in spec.get("ports") or ()]
+    return {"metadata": kept, "spec": {"clusterIP": spec.get("clusterIP"), "ports": ports}}
+
+
+def _read(path: Any) -> str:
+    try:
+        return str(path.read_text(errors="replace"))
+    except OSError:
+        return ""
+
+
+__all__: Sequence[str] = ("Kubelet",)
