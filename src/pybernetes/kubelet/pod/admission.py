@@ -104,7 +104,8 @@ def _short_of(pod: Object, node: Object, others: Sequence[Object]) -> Rejection 
 
 
 def _expression(expression: Mapping[str, Any], value: str | None) -> bool:
-    operator, values = expression.get("operator"), expression.get("values") or ()
+    operator = expression.get("operator")
+    values: list[str] = expression.get("values") or []
     if operator == "In":
         return value in values
     if operator == "NotIn":
