@@ -6,8 +6,8 @@ from typing import Any
 
 from ..api.errors import StatusError, bad_request
 from ..api.meta import Object
-from ..api.resources import parse_api_version
-from ..api.schema import decode, duplicate_fields
+from ..api.resources import GVK, parse_api_version
+from ..api.schema import builtin_schema, decode, duplicate_fields
 from .kinds import Kind
 from .negotiation import JSON, PROTOBUF, YAML, input_format
 from .options import IGNORE, STRICT, WriteOptions
@@ -107,4 +107,19 @@ def check_object(
     result["apiVersion"], result["kind"] = api_version, kind
     if not isinstance(result.get("metadata"), dict):
         result["metadata"] = {}
+    return result
+
+
+def decode_fields(value: Any, gvk: GVK) -> Object:
+    """A body of a kind that is not stored (Scale, Binding), checked against its schema. Raises StatusError 400."""
+    if not isinstance(value, dict):
+        raise bad_request(f"the object provided is unrecognized (must be of type {gvk.kind})")
+    kind, api_version = value.get("kind") or gvk.kind, value.get("apiVersion") or gvk.api_version
+    if kind != gvk.kind:
+        raise bad_request(f'{kind} cannot be handled as a {gvk.kind}')
+    if api_version != gvk.api_version:
+        raise bad_request(
+            f"the API version in the data ({api_version}) does not match the expected API version ({gvk.api_version})"
+        )
+    result: Object = builtin_schema(gvk).read(value)
     return result

@@ -161,6 +161,8 @@ def same(new: Object, old: Object) -> bool:
 def removable(obj: Object, old: Object) -> bool:
     """Under deletion before this update, with nothing left to wait for after it."""
     before = old["metadata"]
+    if old["kind"] == "Namespace" and (obj.get("spec") or {}).get("finalizers"):
+        return False
     return (
         before.get("deletionTimestamp") is not None
         and not obj["metadata"].get("finalizers")

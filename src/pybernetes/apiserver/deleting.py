@@ -19,6 +19,7 @@ from ..api.errors import (
     not_supported,
 )
 from ..api.meta import Object
+from ..api.resources import NAMESPACES
 from ..api.times import parse_time, to_time
 from ..hooks.admission import DELETE, AdmissionAttributes
 from .admitting import AdmissionChain, roll_back
@@ -73,7 +74,7 @@ def delete_options(request: Request) -> DeleteOptions:
         raise bad_request("decoded object cannot be converted to DeleteOptions")
     if value.get("kind") not in (None, "", "DeleteOptions"):
         raise bad_request("decoded object cannot be converted to DeleteOptions")
-    return _checked(value)
+    return checked_delete_options(value)
 
 
 def _from_query(request: Request) -> Object:
@@ -95,7 +96,10 @@ def _from_query(request: Request) -> Object:
     return value
 
 
-def _checked(value: Object) -> DeleteOptions:
+def checked_delete_options(value: Any) -> DeleteOptions:
+    """Raises StatusError 400 and 422."""
+    if not isinstance(value, dict):
+        raise bad_request("decoded object cannot be converted to DeleteOptions")
     grace, policy, orphan = (
         value.get("gracePeriodSeconds"),
         value.get("propagationPolicy"),
@@ -156,23 +160,29 @@ class Deleter:
         return Response(status, view.obj(obj), view.content_type)
 
     async def remove(
-        self, request: Request, info: RequestInfo, resource: Resource, name: str, options: DeleteOptions
+        self,
+        request: Request,
+        info: RequestInfo,
+        resource: Resource,
+        name: str,
+        options: DeleteOptions,
+        *,
+        admit: bool = True,
     ) -> tuple[Object, bool]:
-        """(last state, whether it is gone). Raises StatusError."""
+        """(last state, whether it is gone). Raises StatusError. ``admit``: an eviction has passed admission already."""
         gvr = resource.gvr
         attributes = AdmissionAttributes(
             DELETE, gvr, resource.gvk, info.subresource, info.namespace, name, None, None, request.user,
             options.as_object(), options.dry_run,
         )  # fmt: skip
         try:
-            await self.admission.admit(attributes)
+            if admit:
+                await self.admission.admit(attributes)
+            await self.committer.hub.consistent()
             entry = resource.cache.get(info.namespace, name)
             if entry is None:
-                await self.committer.hub.consistent()
-                entry = resource.cache.get(info.namespace, name)
-            if entry is None:
                 raise not_found(gvr.group, gvr.resource, name)
-            return await self._remove(resource, entry, options, attributes)
+            return await self._remove(resource, entry, options, attributes if admit else None)
         except StatusError:
             await roll_back(attributes)
             raise
@@ -180,14 +190,15 @@ class Deleter:
             request.warnings += attributes.warnings
 
     async def _remove(
-        self, resource: Resource, entry: Entry, options: DeleteOptions, attributes: AdmissionAttributes
+        self, resource: Resource, entry: Entry, options: DeleteOptions, attributes: AdmissionAttributes | None
     ) -> tuple[Object, bool]:
         last: dict[str, Any] = {}
 
         async def attempt(old: Object) -> Object:
-            self._check_preconditions(resource, old, options)
-            attributes.old_object = old
-            await self.admission.validate(attributes)
+            self.check_preconditions(resource, old, options)
+            if attributes is not None:
+                attributes.old_object = old
+                await self.admission.validate(attributes)
             new = self._mark(resource, {**old, "metadata": dict(old["metadata"])}, options)
             last["new"] = new
             return new
@@ -202,7 +213,8 @@ class Deleter:
             return await self._gone(resource, entry, options, last), True
         obj = self.committer.from_entry(resource, marked)
         metadata = obj["metadata"]
-        if metadata.get("finalizers") or metadata.get("deletionGracePeriodSeconds"):
+        held = resource.gvr == NAMESPACES or metadata.get("finalizers") or metadata.get("deletionGracePeriodSeconds")
+        if held:
             return obj, False
         return await self._gone(resource, marked, options, last), True
 
@@ -218,7 +230,7 @@ class Deleter:
                 return last.get("new") or self.committer.from_entry(resource, entry)
             obj = self.committer.from_entry(resource, current)
             if options.version is None or current.revision != entry.revision:
-                self._check_preconditions(resource, obj, DeleteOptions(uid=options.uid))
+                self.check_preconditions(resource, obj, DeleteOptions(uid=options.uid))
             if options.dry_run:
                 return obj
             try:
@@ -232,7 +244,8 @@ class Deleter:
                 await hook(resource, obj, None, False)
             return obj
 
-    def _check_preconditions(self, resource: Resource, obj: Object, options: DeleteOptions) -> None:
+    def check_preconditions(self, resource: Resource, obj: Object, options: DeleteOptions) -> None:
+        """Raises StatusError Conflict."""
         metadata, gvk = obj["metadata"], resource.gvk
         if options.uid is not None and options.uid != metadata.get("uid"):
             raise conflict(
@@ -253,8 +266,10 @@ class Deleter:
 
     def _mark(self, resource: Resource, obj: Object, options: DeleteOptions) -> Object:
         """The object as this deletion leaves it; _DeleteNow where nothing holds it, _Pending where nothing changes."""
-        graceful = self._begin_grace(resource, obj, options)
         metadata = obj["metadata"]
+        if resource.gvr == NAMESPACES:
+            return self._mark_namespace(resource, obj, options)
+        graceful = self._begin_grace(resource, obj, options)
         finalizers = self._finalizers(resource, metadata, options)
         if finalizers:
             metadata["finalizers"] = finalizers
@@ -269,6 +284,20 @@ class Deleter:
                 metadata["generation"] += 1
             metadata["deletionTimestamp"] = to_time(self.clock.now())
         metadata["deletionGracePeriodSeconds"] = 0
+        return obj
+
+    def _mark_namespace(self, resource: Resource, obj: Object, options: DeleteOptions) -> Object:
+        """The first deletion makes a namespace Terminating; it goes by another when nothing finalizes it any more."""
+        metadata = obj["metadata"]
+        if metadata.get("deletionTimestamp") is not None:
+            if (obj.get("spec") or {}).get("finalizers") or metadata.get("finalizers"):
+                raise _Pending
+            raise _DeleteNow
+        metadata["deletionTimestamp"] = to_time(self.clock.now())
+        finalizers = self._finalizers(resource, metadata, options)
+        if finalizers:
+            metadata["finalizers"] = finalizers
+        obj["status"] = {**(obj.get("status") or {}), "phase": "Terminating"}
         return obj
 
     def _begin_grace(self, resource: Resource, obj: Object, options: DeleteOptions) -> bool:

@@ -10,7 +10,6 @@ from typing import Any
 
 from ..api import patch as patches
 from ..api.errors import FieldError, StatusError, bad_request, go_quote, invalid, not_found, unsupported_media_type
-from ..api.managedfields import ManagedFields
 from ..api.meta import Object
 from ..api.schema import decode, duplicate_fields
 from .body import parse_yaml, unknown
@@ -123,16 +122,11 @@ class Patcher:
         if problems and self._options.validation == STRICT:
             raise bad_request(f"error strict decoding YAML: {', '.join(problems)}")
         self._request.warnings += problems
-        new = ManagedFields.apply(
-            old,
-            patch,
-            manager=self._options.manager,
-            api_version=resource.gvk.api_version,
-            schema=kind.schema,
-            now=self._now,
-            force=bool(self._options.force),
-            subresource=self._info.subresource,
+        new = kind.apply(
+            old, patch, self._options.manager, self._info.subresource, self._now, bool(self._options.force)
         )
+        if new is old:
+            return new
         result: Object = kind.decode(new)
         result["apiVersion"], result["kind"] = resource.gvk.api_version, resource.gvk.kind
         metadata = result.setdefault("metadata", {})
@@ -165,3 +159,12 @@ class Patcher:
                 )
             if metadata.get("managedFields"):
                 raise bad_request("metadata.managedFields must be nil")
+
+
+def patch_plain(obj: Object, form: str, patch: Any) -> Object:
+    """A patch of an object that is made up for its subresource (Scale). An apply counts as a merge."""
+    if form == JSON_PATCH:
+        return patches.json_patch(obj, patch)
+    if not isinstance(patch, dict):
+        raise bad_request("error decoding patch: the patch is not an object")
+    return patches.merge_patch(obj, patch)

@@ -72,6 +72,10 @@ class Reader:
     # -- get --------------------------------------------------------------------------------------------------------
 
     async def get(self, request: Request, info: RequestInfo, resource: Resource, view: View) -> Response:
+        return Response(200, view.item(await self.entry(request, info, resource)), view.content_type)
+
+    async def entry(self, request: Request, info: RequestInfo, resource: Resource) -> Entry:
+        """The object that a request names. Raises StatusError 404."""
         revision = request.param("resourceVersion") if request.raw_query else ""
         if not revision:
             await self._hub.consistent()
@@ -80,7 +84,7 @@ class Reader:
         entry = resource.cache.get(info.namespace, info.name)
         if entry is None:
             raise not_found(resource.gvr.group, resource.gvr.resource, info.name)
-        return Response(200, view.item(entry), view.content_type)
+        return entry
 
     # -- list -------------------------------------------------------------------------------------------------------
 
@@ -258,15 +262,7 @@ class Reader:
     def check_fields(resource: Resource, options: ListOptions) -> None:
         """Only fields that the resource offers may be selected by. Raises StatusError 400."""
         for requirement in options.fields.requirements:
-            if requirement.field in ("metadata.name", "metadata.namespace"):
-                continue
-            if requirement.field in resource.fields:
-                continue
-            if resource.fields:
-                raise bad_request(f"field label not supported: {requirement.field}")
-            raise bad_request(
-                f'"{requirement.field}" is not a known field selector: only "metadata.name", "metadata.namespace"'
-            )
+            resource.kind.check_field(requirement.field)
 
 
 def _answer(view: View, revision: int, proceed: str, remaining: int | None, items: bytes) -> Response:

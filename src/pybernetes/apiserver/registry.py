@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from ..api.meta import Object
 from ..api.resources import GVK, GVR, ResourceInfo, SubresourceInfo
 from .cache import ResourceCache
+from .kinds import Kind
 from .request import Handler
 from .views import JsonView, View
 from .watching import Dispatcher
@@ -27,16 +27,13 @@ class Resource:
     """One resource in one served version. Versions of a resource share dispatcher and cache."""
 
     info: ResourceInfo
-    kind: Any
-    """A ``kinds.Kind``: schema, defaults, strategy, tables."""
+    kind: Kind
     dispatcher: Dispatcher | None = None
     storage: GVR | None = None
     """The version that objects are stored in."""
     conversion: Conversion | None = None
     handler: Handler | None = None
     """Where set, answers everything: a virtual resource."""
-    fields: frozenset[str] = frozenset()
-    """What can be selected by, beside name and namespace."""
     views: dict[str, View] = field(default_factory=dict)
     labels: tuple[str, str, str] = ("", "", "")
 

@@ -97,10 +97,11 @@ class ApiServer:
 
     def _builtin(self, info: ResourceInfo) -> Resource:
         handler = self.config.virtual_resources.get(info.gvr)
-        resource = Resource(info, BuiltinKind(info), handler=handler)
+        kind = BuiltinKind(info)
+        resource = Resource(info, kind, handler=handler)
         if handler is None and "get" in info.verbs and info.gvr.resource != "componentstatuses":
             resource.storage = info.gvr
-            resource.dispatcher = self.hub.add(info.gvr, info.namespaced, storage_prefix(info.gvr), None)
+            resource.dispatcher = self.hub.add(info.gvr, info.namespaced, storage_prefix(info.gvr), kind.fields)
         return resource
 
     def install(

@@ -72,7 +72,7 @@ class Writer:
         self._warn(request, dedup_owner_references(metadata))
         kind.default(obj)
         if managed:
-            kind.manage(None, obj, options.manager, "", to_time(self.clock.now()))
+            obj = kind.manage(None, obj, options.manager, "", to_time(self.clock.now()))
         attributes = self._attributes(CREATE, request, info, resource, obj, None, options)
         try:
             await self.admission.admit(attributes)
@@ -83,7 +83,7 @@ class Writer:
             user = user_object(request.user)
             kind.prepare_create(obj, user)
             self._refuse(resource, metadata.get("name") or "", kind.validate_create(obj))
-            request.warnings += kind.warnings(obj, None)
+            request.warnings += kind.warnings(obj, None, "")
             await self.admission.validate(attributes)
             hook = self.before_commit.get(resource.gvr.resource)
             if hook is not None and not resource.gvr.group:
@@ -182,22 +182,26 @@ class Writer:
         options: WriteOptions,
         *,
         managed: bool = True,
+        versioned: bool = True,
     ) -> Entry:
         """An update of any origin: ``make`` gives the wanted object for the stored one, the rest is common.
 
-        ``managed``: the manager owns what changed (an apply has settled this itself).
+        ``managed``: the manager owns what changed (an apply has settled this itself). ``versioned``: what the kind says
+        of updates without a resourceVersion holds.
         """
         noted = len(request.warnings)
 
         async def attempt(old: Object) -> Object:
             del request.warnings[noted:]
             new = await make(old)
-            self._check_preconditions(resource, info, new, old)
+            self._check_preconditions(resource, info, new, old, versioned)
             return await self._attempt(request, info, resource, new, old, options, managed)
 
         return await self.committer.update(resource, info.namespace, info.name, attempt, dry_run=options.dry_run)
 
-    def _check_preconditions(self, resource: Resource, info: RequestInfo, new: Object, old: Object) -> None:
+    def _check_preconditions(
+        self, resource: Resource, info: RequestInfo, new: Object, old: Object, versioned: bool
+    ) -> None:
         given, stored = new["metadata"], old["metadata"]
         uid = given.get("uid")
         gvr = resource.gvr
@@ -210,7 +214,7 @@ class Writer:
             )
         version = given.get("resourceVersion") or ""
         if not version or version == "0":
-            if not resource.kind.allow_unconditional_update:
+            if versioned and not resource.kind.allow_unconditional_update:
                 # Upstream prints the zero it compared with.
                 error = invalid_value("metadata.resourceVersion", 0, "must be specified for an update")
                 raise invalid(resource.gvk.group, resource.gvk.kind, info.name, [error])
@@ -235,7 +239,7 @@ class Writer:
         new["metadata"].pop("resourceVersion", None)
         now = to_time(self.clock.now())
         if managed:
-            kind.manage(old, new, options.manager, info.subresource, now)
+            new = kind.manage(old, new, options.manager, info.subresource, now)
         attributes = self._attributes(UPDATE, request, info, resource, new, old, options)
         try:
             await self.admission.admit(attributes)
@@ -243,7 +247,7 @@ class Writer:
             self._warn(request, dedup_owner_references(new["metadata"], after_admission=True))
             kind.prepare_update(new, old, info.subresource, now)
             self._refuse(resource, info.name, kind.validate_update(new, old, info.subresource))
-            request.warnings += kind.warnings(new, old)
+            request.warnings += kind.warnings(new, old, info.subresource)
             await self.admission.validate(attributes)
             hook = self.before_commit.get(resource.gvr.resource)
             if hook is not None and not resource.gvr.group:
