@@ -116,7 +116,7 @@ def decode_fields(value: Any, gvk: GVK) -> Object:
         raise bad_request(f"the object provided is unrecognized (must be of type {gvk.kind})")
     kind, api_version = value.get("kind") or gvk.kind, value.get("apiVersion") or gvk.api_version
     if kind != gvk.kind:
-        raise bad_request(f'{kind} cannot be handled as a {gvk.kind}')
+        raise bad_request(f"{kind} cannot be handled as a {gvk.kind}")
     if api_version != gvk.api_version:
         raise bad_request(
             f"the API version in the data ({api_version}) does not match the expected API version ({gvk.api_version})"

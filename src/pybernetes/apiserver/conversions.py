@@ -65,9 +65,7 @@ def event_from_core(obj: Object) -> Object:
 
 
 _PREFIX = "autoscaling.alpha.kubernetes.io/"
-METRICS, CURRENT, CONDITIONS, BEHAVIOR = (
-    _PREFIX + n for n in ("metrics", "current-metrics", "conditions", "behavior")
-)
+METRICS, CURRENT, CONDITIONS, BEHAVIOR = (_PREFIX + n for n in ("metrics", "current-metrics", "conditions", "behavior"))
 
 
 def _cpu(metrics: list[Any], field: str) -> tuple[int | None, list[Any]]:
@@ -76,7 +74,12 @@ def _cpu(metrics: list[Any], field: str) -> tuple[int | None, list[Any]]:
     for metric in metrics:
         resource = metric.get("resource") or {}
         utilization = (resource.get(field) or {}).get("averageUtilization")
-        if found is None and metric.get("type") == "Resource" and resource.get("name") == "cpu" and utilization is not None:
+        if (
+            found is None
+            and metric.get("type") == "Resource"
+            and resource.get("name") == "cpu"
+            and utilization is not None
+        ):
             found = utilization
         else:
             others.append(metric)

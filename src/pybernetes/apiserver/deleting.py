@@ -171,8 +171,9 @@ class Deleter:
     ) -> tuple[Object, bool]:
         """(last state, whether it is gone). Raises StatusError. ``admit``: an eviction has passed admission already."""
         gvr = resource.gvr
+        namespace = info.namespace or (name if gvr == NAMESPACES else "")
         attributes = AdmissionAttributes(
-            DELETE, gvr, resource.gvk, info.subresource, info.namespace, name, None, None, request.user,
+            DELETE, gvr, resource.gvk, info.subresource, namespace, name, None, None, request.user,
             options.as_object(), options.dry_run,
         )  # fmt: skip
         try:

@@ -118,9 +118,7 @@ class Discovery:
         return {"kind": "APIGroup", "apiVersion": "v1", **self._group_entry(group)}
 
     def _group_entry(self, group: str) -> dict[str, Any]:
-        versions = [
-            {"groupVersion": f"{group}/{v}", "version": v} for v in self._registry.groups[group]
-        ]
+        versions = [{"groupVersion": f"{group}/{v}", "version": v} for v in self._registry.groups[group]]
         return {"name": group, "versions": versions, "preferredVersion": versions[0]}
 
     def _groups(self) -> Any:

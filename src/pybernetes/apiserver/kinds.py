@@ -17,9 +17,26 @@ from ..api.selectors import SelectorError
 from ..api.strategy import Strategy, strategy_for
 
 RETURNS_DELETED = frozenset(
-    "pods services serviceaccounts namespaces persistentvolumes persistentvolumeclaims podtemplates resourcequotas "
-    "csidrivers csinodes storageclasses volumeattachments volumeattributesclasses resourceclaims resourceclaimtemplates "
-    "resourceslices deviceclasses devicetaintrules".split()
+    [
+        "pods",
+        "services",
+        "serviceaccounts",
+        "namespaces",
+        "persistentvolumes",
+        "persistentvolumeclaims",
+        "podtemplates",
+        "resourcequotas",
+        "csidrivers",
+        "csinodes",
+        "storageclasses",
+        "volumeattachments",
+        "volumeattributesclasses",
+        "resourceclaims",
+        "resourceclaimtemplates",
+        "resourceslices",
+        "deviceclasses",
+        "devicetaintrules",
+    ]
 )
 """Resources whose deletion answers with the last state in place of a Status."""
 

@@ -10,7 +10,7 @@ from ..api.resources import GVK, GVR, ResourceInfo, SubresourceInfo
 from .cache import ResourceCache
 from .kinds import Kind
 from .request import Handler
-from .views import JsonView, View
+from .views import ConvertedView, JsonView, View
 from .watching import Dispatcher
 
 
@@ -54,8 +54,17 @@ class Resource:
     def json(self) -> View:
         view = self.views.get("json")
         if view is None:
-            view = self.views["json"] = JsonView(self.gvk, self.info.list_kind, typed_items=self.kind.builtin)
+            if self.conversion is not None:
+                view = ConvertedView(self.gvk, self.info.list_kind, self.conversion.from_storage)
+            else:
+                view = JsonView(self.gvk, self.info.list_kind, typed_items=self.kind.builtin)
+            self.views["json"] = view
         return view
+
+    @property
+    def protobuf(self) -> View | None:
+        """The binary view, where the kind has one."""
+        return self.views.get("protobuf")
 
     def subresource(self, name: str) -> SubresourceInfo | None:
         return self.info.subresources.get(name)

@@ -13,28 +13,33 @@ from dataclasses import dataclass, field
 
 import orjson
 
-from ..api.errors import StatusError, forbidden, method_not_allowed, method_not_supported, path_not_found, unauthorized
+from ..api.errors import StatusError, path_not_found, unauthorized
 from ..api.meta import Object
-from ..api.resources import GVR, ResourceInfo, builtin_resources
+from ..api.resources import GVR, ResourceInfo, builtin_by_gvr, builtin_resources
 from ..concurrency import Clock, logger
 from ..hooks.admission import AdmissionPlugin
 from ..hooks.authorization import Attributes, Authorizer, Decision
 from ..hooks.identity import ANONYMOUS, LOOPBACK, Authenticator, UserInfo
 from ..storage.contract import Store, StoreError
 from .admitting import AdmissionChain
+from .answering import Answerer
 from .authn.impersonation import impersonate
+from .authz.messages import forbidden_error
 from .cache import Listener
 from .committing import Committer
+from .conversions import CONVERSIONS
 from .deleting import Deleter
+from .discovery import Discovery
+from .documents import OpenApi
 from .encoding import Entry
+from .health import Check, Health, ping, version_document
 from .hub import Hub, storage_prefix
 from .kinds import BuiltinKind
-from .negotiation import negotiate
 from .reading import Reader
 from .registry import Registry, Resource
+from .rendering import Renderer
 from .request import Handler, Request, RequestInfo, Response
 from .routing import route
-from .views import View
 from .writing import Writer
 
 log = logger("apiserver")
@@ -78,6 +83,10 @@ class ApiServer:
         self.deleter = Deleter(self.committer, self.chain, self.reader)
         self.objects = CacheReader(self.registry)
         self.connect_handlers = dict(self.config.connect_handlers)
+        self.renderer = Renderer(clock.now)
+        self.answerer = Answerer(
+            self.registry, self.reader, self.writer, self.deleter, self.renderer, self.connect_handlers
+        )
         self.paths: dict[str, Handler] = {}
         """Non-resource paths, exact."""
         self.prefixes: list[tuple[str, Handler]] = []
@@ -87,7 +96,10 @@ class ApiServer:
         """Run in order by ``start``, when requests can be answered already."""
         self._prefix = f"{rng.getrandbits(64):016x}"
         self._counter = 0
+        self.started = False
         self._register_builtin()
+        self._serve_paths()
+        self.committer.ttl_of = self._ttl_of
 
     # -- composition ------------------------------------------------------------------------------------------------
 
@@ -100,9 +112,72 @@ class ApiServer:
         kind = BuiltinKind(info)
         resource = Resource(info, kind, handler=handler)
         if handler is None and "get" in info.verbs and info.gvr.resource != "componentstatuses":
-            resource.storage = info.gvr
-            resource.dispatcher = self.hub.add(info.gvr, info.namespaced, storage_prefix(info.gvr), kind.fields)
+            stored, resource.conversion = CONVERSIONS.get(info.gvr, (info.gvr, None))
+            stored_kind = kind if stored == info.gvr else BuiltinKind(builtin_by_gvr()[stored])
+            resource.storage = stored
+            prefix = storage_prefix(stored)
+            resource.dispatcher = self.hub.add(stored, info.namespaced, prefix, stored_kind.fields)
         return resource
+
+    def _serve_paths(self) -> None:
+        """What is served beside resources."""
+        discovery = Discovery(self.registry, self._address)
+        openapi = self.openapi = OpenApi(self.registry)
+        self.paths.update(
+            {
+                "/version": self._version,
+                "/version/": self._version,
+                "/api": discovery.api,
+                "/api/": discovery.api,
+                "/apis": discovery.apis,
+                "/apis/": discovery.apis,
+                "/openapi/v2": openapi.v2,
+                "/openapi/v3": openapi.v3,
+                "/openapi/v3/": openapi.v3,
+                "/": self._index,
+            }
+        )
+        self.prefixes += [
+            ("/api/", discovery.below),
+            ("/apis/", discovery.below),
+            ("/openapi/v3/", openapi.v3_document),
+        ]
+        checks: dict[str, Check] = {"ping": ping, "log": ping, "etcd": self._store_answers}
+        hooks: dict[str, Check] = {"poststarthook/bootstrap-controller": self._started}
+        readiness = {**checks, "etcd-readiness": self._store_answers, "informer-sync": self._started, **hooks}
+        for health in (
+            Health("/healthz", {**checks, **hooks}),
+            Health("/livez", {**checks, **hooks}),
+            Health("/readyz", {**readiness, "shutdown": self._not_stopping}),
+        ):
+            self.paths[health.path] = health.answer
+            self.prefixes.append((health.path + "/", health.answer))
+
+    def _address(self) -> str:
+        return f"{self.config.advertise_address or '127.0.0.1'}:{self.config.secure_port}"
+
+    async def _version(self, request: Request) -> Response:
+        return Response(200, version_document())
+
+    async def _index(self, request: Request) -> Response:
+        groups = [f"/apis/{g}/{v}" for g, versions in self.registry.groups.items() if g for v in versions]
+        paths = sorted({*self.paths, "/api/v1", *groups, *(p.rpartition("/")[0] for p in groups)} - {"/"})
+        paths = [p for p in paths if not p.endswith("/")]
+        return Response(200, orjson.dumps({"paths": paths}, option=orjson.OPT_INDENT_2))
+
+    async def _store_answers(self) -> None:
+        try:
+            await self.store.current_revision()
+        except StoreError as failure:
+            raise RuntimeError(str(failure)) from failure
+
+    async def _started(self) -> None:
+        if not self.started:
+            raise RuntimeError("not finished")
+
+    async def _not_stopping(self) -> None:
+        if not self.ready.is_set():
+            raise RuntimeError("process is shutting down")
 
     def install(
         self,
@@ -127,6 +202,7 @@ class ApiServer:
         self.ready.set()
         for hook in self.post_start:
             await hook()
+        self.started = True
 
     async def run(self) -> None:
         """Background work until cancelled: compaction, bookmarks, following the store."""
@@ -141,6 +217,9 @@ class ApiServer:
             self.ready.clear()
             self.hub.stop()
             await self.store.close()
+
+    def _ttl_of(self, resource: Resource) -> float:
+        return self.config.event_ttl if resource.gvr.resource == "events" else 0.0
 
     async def _bookmarks(self) -> None:
         while True:
@@ -185,10 +264,7 @@ class ApiServer:
         await self.authorize(request.user, info)
         if not info.is_resource:
             return await self._non_resource(request)
-        resource = self.registry.lookup(info.group, info.version, info.resource)
-        if resource is None:
-            raise path_not_found()
-        return await self._dispatch(request, info, resource)
+        return await self.answerer.answer(request, info)
 
     async def authenticate(self, request: Request) -> UserInfo:
         """Raises StatusError 401."""
@@ -217,7 +293,7 @@ class ApiServer:
         attributes = attributes_of(user, info)
         verdict = await authorizer.authorize(attributes)
         if verdict.decision is not Decision.ALLOW:
-            raise forbidden_request(attributes, verdict.reason)
+            raise forbidden_error(attributes, verdict.reason)
 
     async def _non_resource(self, request: Request) -> Response:
         handler = self.paths.get(request.path)
@@ -226,71 +302,6 @@ class ApiServer:
         if handler is None:
             raise path_not_found()
         return await handler(request)
-
-    async def _dispatch(self, request: Request, info: RequestInfo, resource: Resource) -> Response:
-        if info.namespace and not resource.info.namespaced and resource.gvr.resource != "namespaces":
-            raise path_not_found()
-        if info.subresource:
-            return await self._subresource(request, info, resource)
-        if resource.handler is not None:
-            return await resource.handler(request)
-        verb = info.verb
-        if verb not in resource.info.verbs or resource.dispatcher is None:
-            raise self._unsupported(info, resource)
-        view = self.view_for(request, resource, verb)
-        if verb == "get":
-            return await self.reader.get(request, info, resource, view)
-        if verb == "list":
-            return await self.reader.list(request, info, resource, view)
-        if verb == "watch":
-            return await self.reader.watch(request, info, resource, view)
-        info = self._within_namespace(info, resource)
-        if verb == "create":
-            return await self.writer.create(request, info, resource, view)
-        if verb == "update":
-            return await self.writer.update(request, info, resource, view)
-        if verb == "patch":
-            return await self.writer.patch(request, info, resource, view)
-        if verb == "delete":
-            return await self.deleter.delete(request, info, resource, view)
-        return await self.deleter.delete_collection(request, info, resource, view)
-
-    @staticmethod
-    def _within_namespace(info: RequestInfo, resource: Resource) -> RequestInfo:
-        return info
-
-    @staticmethod
-    def _unsupported(info: RequestInfo, resource: Resource) -> StatusError:
-        if (
-            not info.verb
-            or (info.name and info.verb in ("create",))
-            or (not info.name and info.verb in ("update", "patch"))
-        ):
-            return method_not_allowed()
-        return method_not_supported(resource.gvr.group, resource.gvr.resource, info.verb)
-
-    async def _subresource(self, request: Request, info: RequestInfo, resource: Resource) -> Response:
-        connect = self.connect_handlers.get((info.resource, info.subresource))
-        if connect is not None:
-            return await connect(request)
-        sub = resource.subresource(info.subresource)
-        if sub is None:
-            raise path_not_found()
-        if info.verb not in sub.verbs:
-            raise method_not_allowed()
-        view = self.view_for(request, resource, info.verb)
-        if info.subresource == "status":
-            if info.verb == "get":
-                return await self.reader.get(request, info, resource, view)
-            if info.verb == "update":
-                return await self.writer.update(request, info, resource, view)
-            return await self.writer.patch(request, info, resource, view)
-        raise path_not_found()
-
-    def view_for(self, request: Request, resource: Resource, verb: str) -> View:
-        """The form that the client asked for. Raises StatusError 406."""
-        negotiate(request.headers.get("accept", ""))
-        return resource.json
 
 
 class CacheReader:
@@ -324,15 +335,6 @@ def _nothing_to_end() -> None:
     """Ends a subscription that never began."""
 
 
-def attributes_of(user: UserInfo, info: RequestInfo) -> Attributes:
-    """The question that a request puts to the authorizer."""
-    if not info.is_resource:
-        return Attributes(user, info.verb, path=info.path)
-    return Attributes(
-        user, info.verb, info.group, info.version, info.resource, info.subresource, info.namespace, info.name, info.path
-    )  # fmt: skip
-
-
 def error_response(failure: StatusError) -> Response:
     """The Status body of a failure."""
     body = orjson.dumps(failure.to_status(), option=orjson.OPT_APPEND_NEWLINE)
@@ -343,20 +345,13 @@ def error_response(failure: StatusError) -> Response:
     return response
 
 
-def forbidden_request(attributes: Attributes, reason: str) -> StatusError:
-    """403 in upstream's words for what the user may not do."""
-    user = orjson.dumps(attributes.user.name).decode()
-    if not attributes.resource:
-        path = orjson.dumps(attributes.path).decode()
-        why = f"User {user} cannot {attributes.verb} path {path}"
-        tail = f": {reason}" if reason else ""
-        failure = forbidden("", "", "", why + tail)
-        failure.details = {}
-        return failure
-    target = f"{attributes.resource}/{attributes.subresource}" if attributes.subresource else attributes.resource
-    where = f'in the namespace "{attributes.namespace}"' if attributes.namespace else "at the cluster scope"
-    why = f'User {user} cannot {attributes.verb} resource "{target}" in API group "{attributes.group}" {where}'
-    return forbidden(attributes.group, attributes.resource, attributes.name, f"{why}: {reason}" if reason else why)
+def attributes_of(user: UserInfo, info: RequestInfo) -> Attributes:
+    """The question that a request puts to the authorizer."""
+    if not info.is_resource:
+        return Attributes(user, info.verb, path=info.path)
+    return Attributes(
+        user, info.verb, info.group, info.version, info.resource, info.subresource, info.namespace, info.name, info.path
+    )
 
 
 def quote_warning(text: str) -> str:

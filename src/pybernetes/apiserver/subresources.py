@@ -10,7 +10,18 @@ from typing import Any
 
 import orjson
 
-from ..api.errors import StatusError, bad_request, conflict, forbidden, invalid, invalid_value, not_supported, required, timeout, too_many_requests
+from ..api.errors import (
+    StatusError,
+    bad_request,
+    conflict,
+    forbidden,
+    invalid,
+    invalid_value,
+    not_supported,
+    required,
+    timeout,
+    too_many_requests,
+)
 from ..api.meta import Object, get_condition, is_condition_true
 from ..api.resources import GVK, POD_DISRUPTION_BUDGETS, parse_api_version
 from ..api.selectors import SelectorError, selector_from_object
@@ -21,7 +32,7 @@ from .body import decode_fields, parse
 from .committing import Committer
 from .deleting import DeleteOptions, Deleter, checked_delete_options
 from .options import WriteOptions, write_options
-from .patching import APPLY, patch_type, patch_plain
+from .patching import APPLY, patch_plain, patch_type
 from .registry import Registry, Resource
 from .request import Request, RequestInfo, Response
 from .writing import Writer, options_object
@@ -91,7 +102,9 @@ class Subresources:
         spec = scale.get("spec")
         replicas = spec.get("replicas", 0) if isinstance(spec, dict) else 0
         if not isinstance(replicas, int) or isinstance(replicas, bool):
-            raise bad_request("json: cannot unmarshal a value into Go struct field ScaleSpec.spec.replicas of type int32")
+            raise bad_request(
+                "json: cannot unmarshal a value into Go struct field ScaleSpec.spec.replicas of type int32"
+            )
         name = (scale.get("metadata") or {}).get("name")
         if name and name != info.name:
             raise bad_request(f"the name of the object ({name}) does not match the name on the URL ({info.name})")
@@ -309,7 +322,12 @@ def with_condition(obj: Object, condition: dict[str, Any], now: str) -> Object:
     old = next((c for c in conditions if c.get("type") == condition["type"]), None)
     changed = old is None or old.get("status") != condition["status"]
     moment = now if changed else (old or {}).get("lastTransitionTime")
-    new = {"type": condition["type"], "status": condition["status"], "lastProbeTime": None, "lastTransitionTime": moment}
+    new = {
+        "type": condition["type"],
+        "status": condition["status"],
+        "lastProbeTime": None,
+        "lastTransitionTime": moment,
+    }
     new.update({k: v for k, v in condition.items() if k not in new})
     if old is None:
         conditions.append(new)

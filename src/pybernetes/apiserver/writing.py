@@ -7,6 +7,7 @@ from typing import Any
 
 from ..api.errors import StatusError, bad_request, conflict, invalid, invalid_value
 from ..api.meta import Object
+from ..api.resources import NAMESPACES
 from ..api.times import to_time
 from ..hooks.admission import CREATE, UPDATE, AdmissionAttributes
 from ..hooks.identity import UserInfo
@@ -121,13 +122,14 @@ class Writer:
         old: Object | None,
         options: WriteOptions,
     ) -> AdmissionAttributes:
+        name = info.name or (obj or {}).get("metadata", {}).get("name", "")
         return AdmissionAttributes(
             operation,
             resource.gvr,
             resource.gvk,
             info.subresource,
-            info.namespace,
-            info.name or (obj or {}).get("metadata", {}).get("name", ""),
+            info.namespace or (name if resource.gvr == NAMESPACES else ""),
+            name,
             obj,
             old,
             request.user,
@@ -236,7 +238,6 @@ class Writer:
     ) -> Object:
         kind = resource.kind
         keep_system_fields(new, old)
-        new["metadata"].pop("resourceVersion", None)
         now = to_time(self.clock.now())
         if managed:
             new = kind.manage(old, new, options.manager, info.subresource, now)
@@ -245,6 +246,8 @@ class Writer:
             await self.admission.admit(attributes)
             new = attributes.object or new
             self._warn(request, dedup_owner_references(new["metadata"], after_admission=True))
+            # From here on an unconditional update is one of this very state; a lost race begins anew.
+            new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"]
             kind.prepare_update(new, old, info.subresource, now)
             self._refuse(resource, info.name, kind.validate_update(new, old, info.subresource))
             request.warnings += kind.warnings(new, old, info.subresource)

@@ -1,0 +1,109 @@
+"""From what the client accepts to a view, and the last touches to a whole body: YAML, indentation, gzip."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+
+import orjson
+
+from ..api.errors import bad_request, not_acceptable
+from .negotiation import PLAIN, PROTOBUF, YAML, MediaType, negotiate
+from .registry import Resource
+from .request import Request, Response
+from .views import PartialView, TableView, View
+
+GZIP_THRESHOLD = 128 * 1024
+GZIP_LEVEL = 1
+_INCLUDES = ("", "None", "Metadata", "Object")
+_BROWSERS = ("curl", "Wget", "Mozilla/5.0")
+
+
+class Renderer:
+    """Chooses and keeps the views of resources."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+
+    def media(self, request: Request) -> MediaType:
+        """Raises StatusError 406."""
+        accept = request.headers.get("accept")
+        return negotiate(accept) if accept else PLAIN
+
+    def view(self, request: Request, media: MediaType, resource: Resource, verb: str) -> View:
+        """The view of a stored resource for this request. Raises StatusError 400 and 406."""
+        if verb == "watch" and media.format == YAML:
+            raise not_acceptable("only the following media types are accepted: application/json;stream=watch")
+        if not media.convert:
+            return self._plain(resource, media)
+        include = request.param("includeObject") if request.raw_query else ""
+        if include not in _INCLUDES:
+            raise bad_request(f'unrecognized includeObject value: "{include}"')
+        many = verb in ("list", "deletecollection")
+        if media.convert == "PartialObjectMetadata" and many:
+            raise not_acceptable("you requested PartialObjectMetadata, but the requested object is a list")
+        if media.convert == "PartialObjectMetadataList" and not many:
+            raise not_acceptable("you requested PartialObjectMetadataList, but the requested object is not a list")
+        key = f"{media.convert}:{media.version}:{include}:{media.format}"
+        view = resource.views.get(key)
+        if view is None:
+            view = resource.views[key] = self._converted(resource, media, include)
+        return view
+
+    def _plain(self, resource: Resource, media: MediaType) -> View:
+        if media.format == PROTOBUF and (binary := resource.protobuf) is not None:
+            return binary
+        return resource.json
+
+    def _converted(self, resource: Resource, media: MediaType, include: str) -> View:
+        convert = resource.conversion.from_storage if resource.conversion is not None else None
+        if media.convert == "Table":
+            return TableView(resource.gvk, resource.kind, convert, media.version, include, self._now)
+        return PartialView(resource.gvk, convert, media.version, media.convert.endswith("List"))
+
+    def finish(self, request: Request, media: MediaType, response: Response) -> Response:
+        """Recodes and compresses a whole body as the client asked."""
+        if response.stream is not None or response.upgrade is not None:
+            return response
+        if response.content_type.startswith("application/json"):
+            if media.format == YAML:
+                response.body = to_yaml(response.whole)
+                response.content_type = YAML + response.content_type.removeprefix("application/json")
+            elif wants_pretty(request, media):
+                response.body = indent(response.whole)
+        accepted = request.headers.get("accept-encoding")
+        if accepted and "gzip" in accepted and isinstance(response.body, bytes | tuple):
+            compress(response)
+        return response
+
+
+def wants_pretty(request: Request, media: MediaType) -> bool:
+    """As asked by ``pretty``; browsers and the like get it unasked."""
+    if media.pretty:
+        return True
+    if request.raw_query and "pretty" in request.query:
+        return request.param("pretty").lower() not in ("false", "0")
+    return request.headers.get("user-agent", "").startswith(_BROWSERS)
+
+
+def indent(body: bytes) -> bytes:
+    return orjson.dumps(orjson.loads(body), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+
+def to_yaml(body: bytes) -> bytes:
+    import yaml
+
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    text: bytes = yaml.dump(orjson.loads(body), Dumper=dumper, encoding="utf-8", allow_unicode=True)
+    return text
+
+
+def compress(response: Response) -> None:
+    """gzip, where the body is large enough to be worth the time."""
+    body = response.body
+    pieces: tuple[bytes, ...] = body if isinstance(body, tuple) else (body,)  # type: ignore[assignment]
+    if sum(map(len, pieces)) < GZIP_THRESHOLD:
+        return
+    packer = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
+    response.body = b"".join([*(packer.compress(p) for p in pieces), packer.flush()])
+    response.headers += [("Content-Encoding", "gzip"), ("Vary", "Accept-Encoding")]
