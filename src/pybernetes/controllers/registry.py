@@ -12,6 +12,7 @@ Factory = Callable[[ControllerContext], Controller]
 ENTRY_POINT_GROUP = "pybernetes.controllers"
 
 BUILT_IN: dict[str, str] = {
+    "job-controller": "job.controller:JobController",
     "node-lifecycle-controller": "nodelifecycle.controller:NodeLifecycleController",
     "taint-eviction-controller": "tainteviction.controller:TaintEvictionController",
     "pod-garbage-collector-controller": "podgc.controller:PodGarbageCollector",
