@@ -1,7 +1,9 @@
 """The CNI configuration that the runtime reads: how a pod gets its interface and address.
 
-First form: one ``bridge`` (or ``ptp``) plugin with ``host-local`` addresses out of the node's pod CIDR, and ``portmap`` for host
-ports. The network component replaces what ``configuration`` returns; ``write`` is the seam. Specified by the CNI spec 1.0.
+One ``ptp`` plugin with ``host-local`` addresses out of the node's pod CIDR: each pod has its own link and a route of one address, so
+pods on one node meet in the node's routing like all others, and rules need no bridge filtering. Host ports are rules of the
+service proxy (``pybernetes.proxy``), not a further plugin process a pod: ``host_ports`` adds ``portmap`` where the proxy is not
+ours. Specified by the CNI specification 1.0.
 """
 
 from __future__ import annotations
@@ -21,9 +23,9 @@ def configuration(
     *,
     state: Path,
     bridge: str = "cni0",
-    plugin: str = "bridge",
+    plugin: str = "ptp",
     mtu: int = 0,
-    host_ports: bool = True,
+    host_ports: bool = False,
 ) -> dict[str, Any]:
     """A network configuration list. ``state`` keeps the addresses that are handed out."""
     ipam = {
