@@ -38,6 +38,7 @@ ORDER = (
     "DenyServiceExternalIPs",
     "PodTopologyLabels",
     "PodResizeValidator",
+    "ResourceQuota",
 )
 """Upstream's ``AllOrderedPlugins``, as far as we have them. NodeRestriction is on: kubeadm switches it on too."""
 
@@ -54,6 +55,7 @@ def _factories() -> dict[str, Callable[[AdmissionContext], AdmissionPlugin]]:
         noderestriction,
         podresize,
         pods,
+        resourcequota,
         serviceaccount,
         storage,
     )
@@ -82,6 +84,7 @@ def _factories() -> dict[str, Callable[[AdmissionContext], AdmissionPlugin]]:
         network.DenyServiceExternalIPs,
         pods.PodTopologyLabels,
         podresize.PodResizeValidator,
+        resourcequota.ResourceQuota,
     )
     return {p.name: p for p in plugins}
 
