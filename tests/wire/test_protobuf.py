@@ -205,7 +205,7 @@ def test_deep_nesting_is_refused() -> None:
         # JSONSchemaProps.not = 28
         inner = _wrap(b"\xe2\x01", inner)
     schema = _wrap(b"\x0a", inner)
-    version = _wrap(b"\x22", _wrap(b"\x0a", schema))
+    version = _wrap(b"\x22", schema)
     raw = _wrap(b"\x12", _wrap(b"\x3a", version))
     with pytest.raises(ProtobufError):
         protobuf.decode(protobuf.envelope(CRD, raw))
