@@ -270,8 +270,11 @@ class ApiServer:
         """Raises StatusError 401."""
         if not self.config.authenticators:
             return LOOPBACK
+        credentials = request.credentials
+        credentials.path, credentials.warnings = request.path, request.warnings
+        credentials.annotations = request.audit.setdefault("annotations", {})
         for authenticator in self.config.authenticators:
-            user = await authenticator.authenticate(request.credentials)
+            user = await authenticator.authenticate(credentials)
             if user is not None:
                 return user
         raise unauthorized()

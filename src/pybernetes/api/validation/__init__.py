@@ -46,7 +46,9 @@ def validate_create(info: ResourceInfo, obj: Obj) -> Errors:
     check = _modules()[0].get((info.gvr.group, info.gvr.resource))
     metadata = obj.get("metadata") or {}
     if check is None:
-        found = validate_object_meta(metadata, info.namespaced, subdomain_name)
+        # Roles and bindings have names such as "system:node".
+        rule = path_segment_name if info.gvr.group == "rbac.authorization.k8s.io" else subdomain_name
+        found = validate_object_meta(metadata, info.namespaced, rule)
     else:
         found = check(obj)
     return found or validate_object_meta(metadata, info.namespaced, path_segment_name)
