@@ -90,8 +90,12 @@ class KubeletApi(Protocol):
     client: Client | None
     """None without an API server (static pods only): then nobody can be authenticated by token or authorized by review."""
     clock: Clock
-    runtime: StreamingRuntime
-    stats: StatsSource
+
+    @property
+    def runtime(self) -> StreamingRuntime: ...
+
+    @property
+    def stats(self) -> StatsSource: ...
 
     def pods(self) -> list[Object]:
         """All pods bound here, with the newest status (``/pods``)."""

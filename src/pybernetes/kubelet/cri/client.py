@@ -6,10 +6,14 @@ Specified by ``cri-api`` (``runtime/v1/api.proto``); ``messages.txt`` beside thi
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import cache
 from importlib import resources
 from typing import Any
+
+# Read when the library is loaded: it must not interfere with the processes that the node starts.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 import grpc
 import grpc.aio
