@@ -86,6 +86,8 @@ class Strategy:
     generation_fields: tuple[str, ...] = ("spec",)
     has_status = False
     """The main endpoint leaves ``status`` alone: cleared on create, kept on update."""
+    deprecation_warning = ""
+    """A warning for every request on the resource: its API version is on its way out."""
     protects_metadata_in_status = False
     """A status update changes nothing in metadata."""
 

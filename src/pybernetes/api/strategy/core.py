@@ -122,6 +122,7 @@ class LimitRangeStrategy(Strategy):
 
 class EndpointsStrategy(Strategy):
     allow_create_on_update = True
+    deprecation_warning = "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"
 
     def warnings_on_create(self, obj: Obj) -> list[str]:
         from .warnings import endpoints_warnings
@@ -130,6 +131,10 @@ class EndpointsStrategy(Strategy):
 
     def warnings_on_update(self, obj: Obj, old: Obj) -> list[str]:
         return self.warnings_on_create(obj)
+
+
+class ComponentStatusStrategy(Strategy):
+    deprecation_warning = "v1 ComponentStatus is deprecated in v1.19+"
 
 
 class EventStrategy(Strategy):
@@ -261,6 +266,7 @@ STRATEGIES: dict[tuple[str, str], StrategyFactory] = {
     ("", "resourcequotas"): ResourceQuotaStrategy,
     ("", "limitranges"): LimitRangeStrategy,
     ("", "endpoints"): EndpointsStrategy,
+    ("", "componentstatuses"): ComponentStatusStrategy,
     ("", "events"): EventStrategy,
     ("events.k8s.io", "events"): EventStrategy,
     ("", "serviceaccounts"): ServiceAccountStrategy,

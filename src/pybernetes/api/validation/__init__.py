@@ -38,7 +38,9 @@ def _modules() -> tuple[dict[tuple[str, str], Create], dict[tuple[str, str, str]
 
 
 def _families() -> list[Any]:
-    return []
+    from . import core, events, persistent_volumes, pods, quotas, services
+
+    return [pods, core, services, persistent_volumes, quotas, events]
 
 
 def validate_create(info: ResourceInfo, obj: Obj) -> Errors:

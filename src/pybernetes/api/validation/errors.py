@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from ..errors import FieldError, forbidden_field, go_quote, invalid_value
+from ..errors import FieldError, forbidden_field, go_quote, invalid_value, required
 
 Errors = list[FieldError]
 Obj = dict[str, Any]
@@ -20,6 +20,11 @@ def at(path: str, *fields: str) -> str:
 def invalid_each(path: str, value: Any, problems: Iterable[str]) -> Errors:
     """One Invalid error for each thing that is wrong with a value."""
     return [invalid_value(path, value, problem) for problem in problems]
+
+
+def missing(obj: Obj, path: str, *fields: str) -> Errors:
+    """A Required error for each of these fields that is unset."""
+    return [required(at(path, field)) for field in fields if not obj.get(field)]
 
 
 def bare_invalid(path: str, detail: str) -> FieldError:
@@ -55,6 +60,7 @@ __all__ = [
     "forbidden_field",
     "go_strings",
     "invalid_each",
+    "missing",
     "quoted_set",
     "too_few",
     "too_short",
