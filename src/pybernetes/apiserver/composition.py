@@ -10,14 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
-
-from ..api.errors import StatusError
-from ..api.meta import Object
 from ..api.resources import GVK
 from ..concurrency import Clock
 from ..hooks.admission import CONNECT, AdmissionAttributes, AdmissionContext
-from ..hooks.identity import LOOPBACK, Credentials
 from ..storage.contract import Store
 from . import admission, authn, authz
 from .authn.issuer import (
@@ -51,30 +46,10 @@ class Options:
     kubelet: KubeletTLS = field(default_factory=KubeletTLS)
 
 
-class Loopback:
-    """``hooks.admission.Requester``: the server calls itself, as itself."""
-
-    def __init__(self, server: ApiServer) -> None:
-        self._server = server
-
-    async def __call__(
-        self, method: str, path: str, body: Any = None, *, content_type: str = "application/json"
-    ) -> Object:
-        headers = {"content-type": content_type, "accept": "application/json", "user-agent": "pybernetes-apiserver"}
-        target, _, query = path.partition("?")
-        payload = b"" if body is None else body if isinstance(body, bytes) else orjson.dumps(body)
-        request = Request(method, target, query, headers, payload, Credentials(headers), user=LOOPBACK)
-        response = await self._server.handle(request)
-        answer: Object = orjson.loads(response.body) if isinstance(response.body, bytes) and response.body else {}
-        if response.status >= 400:
-            raise StatusError.from_status(answer, response.status)
-        return answer
-
-
 def compose(store: Store, clock: Clock, rng: random.Random, options: Options) -> ApiServer:
     """A server that is ready to ``start``. Raises ValueError or OSError for options that cannot be used."""
     server = ApiServer(store, clock, rng, options.server)
-    request = Loopback(server)
+    request = server.loopback
     authentication = authn.build(options.authentication, server.objects, clock, request)
     authorization = authz.build(options.authorization, server.objects, clock)
     authorizer = authorization.authorizer
@@ -101,25 +76,11 @@ def compose(store: Store, clock: Clock, rng: random.Random, options: Options) ->
     _openid(server, options, clock)
 
     async def bootstrap() -> None:
-        await ensure_namespaces(request)
         await reconcile(request, kubeadm_objects())
         authorization.prepare()
 
     server.post_start.append(bootstrap)
     return server
-
-
-SYSTEM_NAMESPACES = ("kube-system", "kube-public", "kube-node-lease", "default")
-
-
-async def ensure_namespaces(request: Loopback) -> None:
-    for name in SYSTEM_NAMESPACES:
-        namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
-        try:
-            await request("POST", "/api/v1/namespaces", namespace)
-        except StatusError as failure:
-            if failure.reason != "AlreadyExists":
-                raise
 
 
 def _issuer(server: ApiServer, options: Options, clock: Clock) -> TokenIssuer | None:

@@ -19,7 +19,7 @@ from ..api.errors import (
     not_supported,
 )
 from ..api.meta import Object
-from ..api.resources import NAMESPACES
+from ..api.resources import GVR, NAMESPACES
 from ..api.times import parse_time, to_time
 from ..hooks.admission import DELETE, AdmissionAttributes
 from .admitting import AdmissionChain, roll_back
@@ -33,7 +33,7 @@ from .request import Request, RequestInfo, Response
 from .routing import is_true
 from .views import View
 from .watching import Scope
-from .writing import Hook
+from .writing import CommitHook
 
 ORPHAN_FINALIZER, FOREGROUND_FINALIZER = "orphan", "foregroundDeletion"
 _POLICIES = ("Foreground", "Background", "Orphan")
@@ -148,8 +148,7 @@ class Deleter:
         self.admission = admission
         self.reader = reader
         self.clock = committer.clock
-        self.after_delete: dict[str, Hook] = {}
-        """By core resource name: (resource, object, None, dry run), after the object is gone."""
+        self.hooks: dict[GVR, CommitHook] = {}
 
     async def delete(self, request: Request, info: RequestInfo, resource: Resource, view: View) -> Response:
         options = delete_options(request)
@@ -240,9 +239,9 @@ class Deleter:
                 if failure.reason == "Conflict":
                     continue
                 raise
-            hook = self.after_delete.get(resource.gvr.resource)
-            if hook is not None and not resource.gvr.group:
-                await hook(resource, obj, None, False)
+            hook = self.hooks.get(resource.gvr)
+            if hook is not None:
+                await hook.deleted(resource, obj)
             return obj
 
     def check_preconditions(self, resource: Resource, obj: Object, options: DeleteOptions) -> None:

@@ -15,16 +15,18 @@ import orjson
 
 from ..api.errors import StatusError, path_not_found, unauthorized
 from ..api.meta import Object
-from ..api.resources import GVR, ResourceInfo, builtin_by_gvr, builtin_resources
+from ..api.resources import GVR, SERVICES, ResourceInfo, builtin_by_gvr, builtin_resources
 from ..concurrency import Clock, logger
 from ..hooks.admission import AdmissionPlugin
 from ..hooks.authorization import Attributes, Authorizer, Decision
 from ..hooks.identity import ANONYMOUS, LOOPBACK, Authenticator, UserInfo
 from ..storage.contract import Store, StoreError
 from .admitting import AdmissionChain
+from .allocation import ServiceAllocator
 from .answering import Answerer
 from .authn.impersonation import impersonate
 from .authz.messages import forbidden_error
+from .bootstrap import Bootstrap
 from .cache import Listener
 from .committing import Committer
 from .conversions import CONVERSIONS
@@ -35,6 +37,7 @@ from .encoding import Entry
 from .health import Check, Health, ping, version_document
 from .hub import Hub, storage_prefix
 from .kinds import BuiltinKind
+from .loopback import Loopback
 from .reading import Reader
 from .registry import Registry, Resource
 from .rendering import Renderer
@@ -82,6 +85,8 @@ class ApiServer:
         self.writer = Writer(self.committer, self.chain)
         self.deleter = Deleter(self.committer, self.chain, self.reader)
         self.objects = CacheReader(self.registry)
+        self.loopback = Loopback(self.handle)
+        self._allocate_services()
         self.connect_handlers = dict(self.config.connect_handlers)
         self.renderer = Renderer(clock.now)
         self.answerer = Answerer(
@@ -97,6 +102,7 @@ class ApiServer:
         self._prefix = f"{rng.getrandbits(64):016x}"
         self._counter = 0
         self.started = False
+        self._bootstrap = Bootstrap(self.loopback, self.objects, store, clock, self.config)
         self._register_builtin()
         self._serve_paths()
         self.committer.ttl_of = self._ttl_of
@@ -118,6 +124,21 @@ class ApiServer:
             prefix = storage_prefix(stored)
             resource.dispatcher = self.hub.add(stored, info.namespaced, prefix, stored_kind.fields)
         return resource
+
+    def _allocate_services(self) -> None:
+        """Services get their addresses and ports around their commits."""
+
+        async def create(gvr: GVR, obj: Object) -> None:
+            await self.loopback("POST", f"{gvr.path}/{gvr.resource}", obj)
+
+        async def delete(gvr: GVR, name: str) -> None:
+            await self.loopback("DELETE", f"{gvr.path}/{gvr.resource}/{name}")
+
+        config = self.config
+        allocator = ServiceAllocator(
+            self.objects, create, delete, self.rng, config.service_cluster_ip_ranges, config.service_node_port_range
+        )
+        self.writer.hooks[SERVICES] = self.deleter.hooks[SERVICES] = allocator
 
     def _serve_paths(self) -> None:
         """What is served beside resources."""
@@ -200,6 +221,8 @@ class ApiServer:
         await self.store.open()
         await self.hub.start()
         self.ready.set()
+        if self.config.bootstrap:
+            await self._bootstrap.ensure()
         for hook in self.post_start:
             await hook()
         self.started = True
@@ -213,6 +236,8 @@ class ApiServer:
                 group.create_task(self.hub.run())
                 group.create_task(self._bookmarks())
                 group.create_task(self._compactions())
+                if self.config.bootstrap and not self.store.single_writer:
+                    group.create_task(self._bootstrap.run())
         finally:
             self.ready.clear()
             self.hub.stop()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from ..api.errors import StatusError, bad_request, conflict, invalid, invalid_value
 from ..api.meta import Object
-from ..api.resources import NAMESPACES
+from ..api.resources import GVR, NAMESPACES
 from ..api.times import to_time
 from ..hooks.admission import CREATE, UPDATE, AdmissionAttributes
 from ..hooks.identity import UserInfo
@@ -29,8 +29,26 @@ from .registry import Resource
 from .request import Request, RequestInfo, Response
 from .views import View
 
-Hook = Callable[[Resource, Object, "Object | None", bool], Awaitable[None]]
-"""Before a commit: (resource, new, old, dry run). Service addresses are allocated by such a hook."""
+
+class CommitHook(Protocol):
+    """What a resource needs done around its commits: allocation of addresses."""
+
+    async def before(
+        self, resource: Resource, new: Object, old: Object | None, attributes: AdmissionAttributes
+    ) -> None:
+        """After admission, before the kind's own preparation: may change ``new``. Raises StatusError to refuse.
+
+        What it reserves it gives back by ``attributes.rollbacks``.
+        """
+        ...
+
+    async def after(self, resource: Resource, new: Object, old: Object | None) -> None:
+        """The write is committed."""
+        ...
+
+    async def deleted(self, resource: Resource, obj: Object) -> None:
+        """The object is gone."""
+        ...
 
 
 class Writer:
@@ -41,8 +59,7 @@ class Writer:
         self.admission = admission
         self.clock = committer.clock
         self.rng = committer.rng
-        self.before_commit: dict[str, Hook] = {}
-        """By resource name: may change the object and raises StatusError to refuse."""
+        self.hooks: dict[GVR, CommitHook] = {}
         self.allows_creation_of: Callable[[Request, RequestInfo, str], Awaitable[None]] | None = None
         """Authorizes a create that comes as an apply or an update."""
 
@@ -81,16 +98,18 @@ class Writer:
             metadata = obj["metadata"]
             self._warn(request, dedup_owner_references(metadata, after_admission=True))
             self._fill(metadata)
-            user = user_object(request.user)
-            kind.prepare_create(obj, user)
+            hook = self.hooks.get(resource.gvr)
+            if hook is not None:
+                await hook.before(resource, obj, None, attributes)
+            kind.prepare_create(obj, user_object(request.user))
             self._refuse(resource, metadata.get("name") or "", kind.validate_create(obj))
             request.warnings += kind.warnings(obj, None, "")
             await self.admission.validate(attributes)
-            hook = self.before_commit.get(resource.gvr.resource)
-            if hook is not None and not resource.gvr.group:
-                await hook(resource, obj, None, options.dry_run)
             save = self.committer.create_named if metadata.get("generateName") else self.committer.create
-            return await save(resource, obj, dry_run=options.dry_run)
+            entry = await save(resource, obj, dry_run=options.dry_run)
+            if hook is not None and not options.dry_run:
+                await hook.after(resource, obj, None)
+            return entry
         except StatusError:
             await roll_back(attributes)
             raise
@@ -154,14 +173,18 @@ class Writer:
                 )
             raise bad_request(f"the name of the object ({name}) does not match the name on the URL ({info.name})")
         self._warn(request, dedup_owner_references(metadata))
-        resource.kind.default(obj)
         if resource.cache.get(info.namespace, info.name) is None and resource.kind.allow_create_on_update:
             if not info.subresource and not metadata.get("uid"):
                 return await self._create_by_update(request, info, resource, obj, options, view)
-        given = obj
+        given: list[Object] = [obj]
 
         async def attempt(old: Object) -> Object:
-            return {**given, "metadata": dict(given["metadata"])}
+            # The strategy changes it in place: where another writer was faster, the next attempt decodes anew.
+            again = given.pop() if given else decode_object(request, resource, options)
+            ensure_namespace(again["metadata"], info.namespace, resource.info.namespaced)
+            again["metadata"]["name"] = info.name
+            resource.kind.default(again)
+            return again
 
         entry = await self.change(request, info, resource, attempt, options)
         return Response(200, view.item(entry), view.content_type)
@@ -192,14 +215,28 @@ class Writer:
         of updates without a resourceVersion holds.
         """
         noted = len(request.warnings)
+        hook = self.hooks.get(resource.gvr) if not info.subresource else None
+        tried: list[tuple[AdmissionAttributes, Object, Object]] = []
 
         async def attempt(old: Object) -> Object:
             del request.warnings[noted:]
+            if tried:
+                await roll_back(tried.pop()[0])
             new = await make(old)
             self._check_preconditions(resource, info, new, old, versioned)
-            return await self._attempt(request, info, resource, new, old, options, managed)
+            new, attributes = await self._attempt(request, info, resource, new, old, options, managed, hook)
+            tried.append((attributes, new, old))
+            return new
 
-        return await self.committer.update(resource, info.namespace, info.name, attempt, dry_run=options.dry_run)
+        try:
+            entry = await self.committer.update(resource, info.namespace, info.name, attempt, dry_run=options.dry_run)
+        except StatusError:
+            if tried:
+                await roll_back(tried.pop()[0])
+            raise
+        if hook is not None and not options.dry_run:
+            await hook.after(resource, tried[-1][1], tried[-1][2])
+        return entry
 
     def _check_preconditions(
         self, resource: Resource, info: RequestInfo, new: Object, old: Object, versioned: bool
@@ -235,7 +272,8 @@ class Writer:
         old: Object,
         options: WriteOptions,
         managed: bool,
-    ) -> Object:
+        hook: CommitHook | None,
+    ) -> tuple[Object, AdmissionAttributes]:
         kind = resource.kind
         keep_system_fields(new, old)
         now = to_time(self.clock.now())
@@ -248,19 +286,18 @@ class Writer:
             self._warn(request, dedup_owner_references(new["metadata"], after_admission=True))
             # From here on an unconditional update is one of this very state; a lost race begins anew.
             new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"]
+            if hook is not None:
+                await hook.before(resource, new, old, attributes)
             kind.prepare_update(new, old, info.subresource, now)
             self._refuse(resource, info.name, kind.validate_update(new, old, info.subresource))
             request.warnings += kind.warnings(new, old, info.subresource)
             await self.admission.validate(attributes)
-            hook = self.before_commit.get(resource.gvr.resource)
-            if hook is not None and not resource.gvr.group:
-                await hook(resource, new, old, options.dry_run)
         except StatusError:
             await roll_back(attributes)
             raise
         finally:
             request.warnings += attributes.warnings
-        return new
+        return new, attributes
 
     # -- patch ------------------------------------------------------------------------------------------------------
 

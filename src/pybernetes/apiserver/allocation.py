@@ -1,0 +1,418 @@
+"""Cluster IPs and node ports of Services: given out on create and update, taken back on deletion.
+
+Every cluster IP in use has an ``IPAddress`` object, whose name makes it unique in the cluster, also among several API
+servers. Addresses are taken at random from the upper part of a range; the lower part is left to people who ask for one.
+Specified by "Service ClusterIP allocation", KEP-1880 and KEP-3070.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import random
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from typing import Any, Protocol
+
+from ..api.errors import FieldError, StatusError, internal_error, invalid, invalid_value
+from ..api.ips import parse_ip_sloppy
+from ..api.meta import Object
+from ..api.resources import GVR, IP_ADDRESSES, SERVICE_CIDRS, SERVICES
+from ..api.strategy.services import (
+    keep_allocated_values,
+    needs_cluster_ip,
+    needs_health_check_port,
+    needs_node_port,
+    normalize_cluster_ips,
+)
+from ..hooks.admission import AdmissionAttributes
+from .registry import Resource
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+V4, V6 = "IPv4", "IPv6"
+NONE = "None"
+FAMILY_LABEL, MANAGED_LABEL = "ipaddress.kubernetes.io/ip-family", "ipaddress.kubernetes.io/managed-by"
+MANAGER = "ipallocator.k8s.io"
+ATTEMPTS = 512
+"""Random addresses tried before the range is searched from its beginning."""
+
+
+class Objects(Protocol):
+    """What the allocator needs of the server."""
+
+    def get(self, gvr: GVR, namespace: str, name: str) -> Object | None: ...
+
+    def list(self, gvr: GVR, namespace: str = "") -> Sequence[Object]: ...
+
+
+Create = Callable[[GVR, Object], Awaitable[None]]
+Delete = Callable[[GVR, str], Awaitable[None]]
+
+
+def family_of(address: str) -> str:
+    return V6 if ":" in address else V4
+
+
+def static_band(size: int) -> int:
+    """How many of a range's first addresses are left for static use: between 16 and 256, a sixteenth of the range."""
+    if size < 16:
+        return 0
+    return min(max(16, size // 16), 256)
+
+
+class ServiceAllocator:
+    """The commit hook of Services."""
+
+    def __init__(
+        self,
+        objects: Objects,
+        create: Create,
+        delete: Delete,
+        rng: random.Random,
+        ranges: Sequence[str],
+        node_ports: tuple[int, int],
+    ) -> None:
+        self._objects, self._create, self._delete = objects, create, delete
+        self._rng = rng
+        self._ranges = [ipaddress.ip_network(r.strip(), strict=False) for r in ranges]
+        self._low, self._high = node_ports
+        self._reserved: set[tuple[str, int]] = set()
+        """Node ports of writes under way."""
+
+    # -- the hook ---------------------------------------------------------------------------------------------------
+
+    async def before(
+        self, resource: Resource, new: Object, old: Object | None, attributes: AdmissionAttributes
+    ) -> None:
+        """Fills addresses and ports in. Raises StatusError."""
+        spec = new.setdefault("spec", {})
+        if old is not None:
+            keep_allocated_values(new, old)
+        normalize_cluster_ips(new, old)
+        if not _well_formed(spec):
+            return  # validation, which comes next, has the words for it
+        self._families(new, old)
+        await self._addresses(new, old, attributes)
+        self._ports(new, old, attributes)
+
+    async def after(self, resource: Resource, new: Object, old: Object | None) -> None:
+        """The write is done: what it let go of is free again."""
+        self._reserved.difference_update(_claims(new.get("spec") or {}))
+        if old is not None:
+            kept = set(_addresses_of(new))
+            await self._release([a for a in _addresses_of(old) if a not in kept])
+
+    async def deleted(self, resource: Resource, obj: Object) -> None:
+        await self._release(_addresses_of(obj))
+
+    # -- families ---------------------------------------------------------------------------------------------------
+
+    def _configured(self) -> list[str]:
+        """Families of the cluster, the default one first."""
+        return list(dict.fromkeys(V6 if n.version == 6 else V4 for n in self._ranges))
+
+    def _families(self, service: Object, old: Object | None) -> None:
+        spec = service["spec"]
+        if not needs_cluster_ip(spec):
+            return
+        before = (old or {}).get("spec") or {}
+        if old is not None and _prefers_dual_as_before(spec, before):
+            return
+        bare = spec.get("clusterIP") == NONE and not spec.get("selector")
+        if not spec.get("ipFamilyPolicy"):
+            spec["ipFamilyPolicy"] = before.get("ipFamilyPolicy") or ("RequireDualStack" if bare else "SingleStack")
+        if old is not None:
+            self._shrink(service, before)
+        self._infer_families(service)
+        policy, families = spec["ipFamilyPolicy"], spec.setdefault("ipFamilies", [])
+        configured = self._configured()
+        if bare:
+            if not families:
+                families.append(configured[0])
+            if len(families) == 1 and policy != "SingleStack":
+                families.append(V6 if families[0] == V4 else V4)
+            return
+        self._check_families(service, configured)
+        if not families:
+            families.append(configured[0])
+        if policy != "SingleStack" and len(families) == 1 and len(configured) == 2:
+            families.append(V6 if families[0] == V4 else V4)
+
+    def _shrink(self, service: Object, before: dict[str, Any]) -> None:
+        spec = service["spec"]
+        addresses, families = spec.get("clusterIPs") or [], spec.get("ipFamilies") or []
+        old_addresses, old_families = before.get("clusterIPs") or [], before.get("ipFamilies") or []
+        if spec["ipFamilyPolicy"] == "SingleStack":
+            if addresses == old_addresses and len(addresses) > 1:
+                spec["clusterIPs"] = addresses[:1]
+            if families == old_families and len(families) > 1:
+                spec["ipFamilies"] = families[:1]
+            return
+        errors = []
+        for kept, was, what in ((addresses, old_addresses, "cluster IP"), (families, old_families, "IP family")):
+            if len(was) == 2 and len(kept) == 1 and kept[0] == was[0]:
+                text = f"must be 'SingleStack' to release the secondary {what}"
+                errors.append(invalid_value("spec.ipFamilyPolicy", spec["ipFamilyPolicy"], text))
+        _refuse(service, errors)
+
+    def _infer_families(self, service: Object) -> None:
+        spec = service["spec"]
+        policy, addresses = spec["ipFamilyPolicy"], spec.get("clusterIPs") or []
+        families, errors = spec.get("ipFamilies") or [], []
+        if policy == "SingleStack":
+            both = "must be 'RequireDualStack' or 'PreferDualStack' when multiple {} are specified"
+            if len(addresses) == 2:
+                errors.append(invalid_value("spec.ipFamilyPolicy", policy, both.format("cluster IPs")))
+            if len(families) == 2:
+                errors.append(invalid_value("spec.ipFamilyPolicy", policy, both.format("IP families")))
+        configured = self._configured()
+        for index, address in enumerate(addresses):
+            if address == NONE:
+                break
+            if index < len(families):
+                continue
+            family = family_of(address)
+            if family not in configured:
+                text = f"{family} is not configured on this cluster"
+                errors.append(invalid_value(f"spec.clusterIPs[{index}]", addresses, text))
+            else:
+                families.append(family)
+        if families:
+            spec["ipFamilies"] = families
+        _refuse(service, errors)
+
+    @staticmethod
+    def _check_families(service: Object, configured: list[str]) -> None:
+        spec, errors = service["spec"], []
+        if spec["ipFamilyPolicy"] == "RequireDualStack" and len(configured) < 2:
+            text = "this cluster is not configured for dual-stack services"
+            errors.append(invalid_value("spec.ipFamilyPolicy", spec["ipFamilyPolicy"], text))
+        for index, family in enumerate(spec["ipFamilies"]):
+            if family not in configured:
+                errors.append(invalid_value(f"spec.ipFamilies[{index}]", family, "not configured on this cluster"))
+        _refuse(service, errors)
+
+    # -- addresses --------------------------------------------------------------------------------------------------
+
+    async def _addresses(self, service: Object, old: Object | None, attributes: AdmissionAttributes) -> None:
+        spec = service["spec"]
+        if not needs_cluster_ip(spec) or (spec.get("clusterIPs") or [""])[0] == NONE:
+            return
+        have = set(_addresses_of(old)) if old is not None else set()
+        addresses = list(spec.get("clusterIPs") or [])
+        for index, family in enumerate(spec.get("ipFamilies") or []):
+            wanted = addresses[index] if index < len(addresses) else ""
+            if wanted in have:
+                continue
+            given = await self._allocate(service, family, wanted, attributes)
+            if index < len(addresses):
+                addresses[index] = given
+            else:
+                addresses.append(given)
+        if addresses:
+            spec["clusterIPs"], spec["clusterIP"] = addresses, addresses[0]
+
+    async def _allocate(self, service: Object, family: str, wanted: str, attributes: AdmissionAttributes) -> str:
+        networks = self._networks(family)
+        candidates: Iterable[str]
+        if wanted:
+            address = parse_ip_sloppy(wanted)
+            if not any(address in n for n in networks):
+                self._cannot(service, wanted, "the provided network does not match the current range")
+            candidates = [str(address)]
+        else:
+            candidates = self._candidates(networks)
+        for candidate in candidates:
+            if self._objects.get(IP_ADDRESSES, "", candidate) is not None:
+                continue
+            if attributes.dry_run or await self._claim(candidate, family, service, attributes):
+                return candidate
+        if wanted:
+            self._cannot(service, wanted, "provided IP is already allocated")
+        raise internal_error("failed to allocate a serviceIP: range is full")
+
+    @staticmethod
+    def _cannot(service: Object, address: str, why: str) -> None:
+        text = f"failed to allocate IP {address}: {why}"
+        _refuse(service, [invalid_value("spec.clusterIPs", service["spec"].get("clusterIPs") or [], text)])
+
+    async def _claim(self, address: str, family: str, service: Object, attributes: AdmissionAttributes) -> bool:
+        metadata = service["metadata"]
+        parent = {"resource": "services", "namespace": metadata.get("namespace", ""), "name": metadata.get("name", "")}
+        claim: Object = {
+            "kind": "IPAddress",
+            "apiVersion": "networking.k8s.io/v1",
+            "metadata": {"name": address, "labels": {FAMILY_LABEL: family, MANAGED_LABEL: MANAGER}},
+            "spec": {"parentRef": parent},
+        }
+        try:
+            await self._create(IP_ADDRESSES, claim)
+        except StatusError as failure:
+            if failure.reason == "AlreadyExists":
+                return False
+            raise
+
+        async def release() -> None:
+            await self._release([address])
+
+        attributes.rollbacks.append(release)
+        return True
+
+    async def _release(self, addresses: Iterable[str]) -> None:
+        for address in addresses:
+            try:
+                await self._delete(IP_ADDRESSES, address)
+            except StatusError as failure:
+                if failure.code != 404:
+                    raise
+
+    def _networks(self, family: str) -> list[Network]:
+        """The ranges of the flags, and those of ServiceCIDR objects that are ready."""
+        found = list(self._ranges)
+        for cidr in self._objects.list(SERVICE_CIDRS):
+            if cidr["metadata"].get("deletionTimestamp") is not None:
+                continue
+            conditions = (cidr.get("status") or {}).get("conditions") or []
+            if any(c.get("type") == "Ready" and c.get("status") == "False" for c in conditions):
+                continue
+            found += [ipaddress.ip_network(c, strict=False) for c in (cidr.get("spec") or {}).get("cidrs") or []]
+        version = 6 if family == V6 else 4
+        return list(dict.fromkeys(n for n in found if n.version == version))
+
+    def _candidates(self, networks: list[Network]) -> Iterator[str]:
+        for network in networks:
+            yield from self._within(network)
+
+    def _within(self, network: Network) -> Iterator[str]:
+        """Addresses of a range in the order in which they are tried; never the network's own nor IPv4's broadcast."""
+        size = min(network.num_addresses, 1 << 62)
+        first, last = 1, size - 1 - (1 if network.version == 4 else 0)
+        band = static_band(size)
+        start = min(first + band, last)
+        for _ in range(min(ATTEMPTS, 4 * size)):
+            yield str(network[self._rng.randint(start, last)])
+        for offset in range(start, min(last, start + (1 << 20)) + 1):
+            yield str(network[offset])
+        for offset in range(first, start):
+            yield str(network[offset])
+
+    # -- node ports -------------------------------------------------------------------------------------------------
+
+    def _used_ports(self, service: Object) -> set[tuple[str, int]]:
+        own, used = service["metadata"].get("uid"), set(self._reserved)
+        for other in self._objects.list(SERVICES):
+            if other["metadata"].get("uid") != own:
+                used.update(_claims(other.get("spec") or {}))
+        return used
+
+    def _ports(self, service: Object, old: Object | None, attributes: AdmissionAttributes) -> None:
+        spec = service["spec"]
+        wants, check = needs_node_port(spec), needs_health_check_port(spec)
+        if not wants and not check and not any(p.get("nodePort") for p in spec.get("ports") or ()):
+            return
+        had = _claims((old or {}).get("spec") or {})
+        used = self._used_ports(service) - had
+        mine: dict[tuple[str, int], str] = {}
+        for index, port in enumerate(spec.get("ports") or ()):
+            protocol, number = port.get("protocol") or "TCP", port.get("nodePort") or 0
+            path = f"spec.ports[{index}].nodePort"
+            if number:
+                if (protocol, number) not in had:
+                    self._check_port(service, path, protocol, number, used, mine)
+            elif wants:
+                number = port["nodePort"] = self._free_port(service, protocol, used, mine, port.get("port"), spec)
+            if number:
+                mine[protocol, number] = path
+        if check and not spec.get("healthCheckNodePort"):
+            spec["healthCheckNodePort"] = self._free_port(service, "TCP", used, mine, None, spec)
+        elif check and ("TCP", spec["healthCheckNodePort"]) not in had:
+            self._check_port(service, "spec.healthCheckNodePort", "TCP", spec["healthCheckNodePort"], used, mine)
+        if not attributes.dry_run:
+            claims = _claims(spec) - had
+            self._reserved |= claims
+
+            async def release() -> None:
+                self._reserved -= claims
+
+            attributes.rollbacks.append(release)
+
+    def _check_port(
+        self, service: Object, path: str, protocol: str, number: int, used: set[tuple[str, int]], mine: Iterable[Any]
+    ) -> None:
+        why = ""
+        if not self._low <= number <= self._high:
+            why = f"provided port is not in the valid range. The range of valid ports is {self._low}-{self._high}"
+        elif (protocol, number) in used:
+            why = "provided port is already allocated"
+        if why:
+            _refuse(service, [invalid_value(path, number, why)])
+
+    def _free_port(
+        self,
+        service: Object,
+        protocol: str,
+        used: set[tuple[str, int]],
+        mine: dict[tuple[str, int], str],
+        port: int | None,
+        spec: dict[str, Any],
+    ) -> int:
+        # The same port by another protocol shares its number, as upstream does for DNS and its like.
+        for other in spec.get("ports") or ():
+            number = other.get("nodePort")
+            if port and number and other.get("port") == port and (other.get("protocol") or "TCP") != protocol:
+                if (protocol, number) not in used and (protocol, number) not in mine:
+                    return int(number)
+        taken = {n for _, n in used} | {n for _, n in mine}
+        count = self._high - self._low + 1
+        band = min(max(16, count // 32), 128) if count >= 32 else 0
+        free = [n for n in range(self._low + band, self._high + 1) if n not in taken]
+        free = free or [n for n in range(self._low, self._low + band) if n not in taken]
+        if not free:
+            raise internal_error("failed to allocate a nodePort: range is full")
+        return self._rng.choice(free)
+
+
+def _claims(spec: dict[str, Any]) -> set[tuple[str, int]]:
+    claims = {((p.get("protocol") or "TCP"), p["nodePort"]) for p in spec.get("ports") or () if p.get("nodePort")}
+    if spec.get("healthCheckNodePort"):
+        claims.add(("TCP", spec["healthCheckNodePort"]))
+    return claims
+
+
+def _addresses_of(service: Object) -> list[str]:
+    """The cluster IPs that the service holds."""
+    spec = service.get("spec") or {}
+    if spec.get("type") == "ExternalName":
+        return []
+    addresses = spec.get("clusterIPs") or ([spec["clusterIP"]] if spec.get("clusterIP") else [])
+    return [a for a in addresses if a and a != NONE]
+
+
+def _well_formed(spec: dict[str, Any]) -> bool:
+    addresses = spec.get("clusterIPs") or ([spec["clusterIP"]] if spec.get("clusterIP") else [])
+    families = spec.get("ipFamilies") or []
+    if len(addresses) > 2 or len(families) > 2 or any(f not in (V4, V6) for f in families):
+        return False
+    if spec.get("ipFamilyPolicy") not in (None, "", "SingleStack", "PreferDualStack", "RequireDualStack"):
+        return False
+    if addresses and spec.get("clusterIP") and addresses[0] != spec["clusterIP"]:
+        return False
+    for index, address in enumerate(addresses):
+        if address == NONE:
+            if index:
+                return False
+        elif parse_ip_sloppy(address) is None or (index < len(families) and families[index] != family_of(address)):
+            return False
+    return True
+
+
+def _prefers_dual_as_before(new: dict[str, Any], old: dict[str, Any]) -> bool:
+    """PreferDualStack, and nothing of addresses and families changed: the cluster's own changes do not reach it."""
+    if new.get("ipFamilyPolicy") != "PreferDualStack" or old.get("ipFamilyPolicy") != "PreferDualStack":
+        return False
+    return (new.get("ipFamilies") or []) == (old.get("ipFamilies") or []) and (new.get("clusterIPs") or []) == (
+        old.get("clusterIPs") or []
+    )
+
+
+def _refuse(service: Object, errors: list[FieldError]) -> None:
+    if errors:
+        raise invalid("", "Service", service["metadata"].get("name") or "", errors)
