@@ -7,9 +7,10 @@ from typing import Any
 from ..api.errors import StatusError, bad_request
 from ..api.meta import Object
 from ..api.resources import GVK, parse_api_version
-from ..api.schema import builtin_schema, decode, duplicate_fields
+from ..api.schema import builtin_schema, duplicate_fields
+from ..api.schema import decode as decode_json
 from .kinds import Kind
-from .negotiation import JSON, PROTOBUF, YAML, input_format
+from .negotiation import JSON, YAML, input_format
 from .options import IGNORE, STRICT, WriteOptions
 from .registry import Resource
 from .request import Request
@@ -30,7 +31,7 @@ def parse(body: bytes, content_type: str, kind: str = "") -> tuple[Any, list[str
 
 def parse_json(body: bytes, kind: str = "") -> tuple[Any, list[str]]:
     try:
-        value = decode(body)
+        value = decode_json(body)
     except StatusError as failure:
         raise bad_request(unrecognized(kind, failure.message, body)) from None
     return value, [f'duplicate field "{p}"' for p in duplicate_fields(body, value)]
@@ -46,7 +47,12 @@ def parse_yaml(body: bytes) -> tuple[Any, list[str]]:
 
 
 def parse_protobuf(body: bytes) -> tuple[Any, list[str]]:
-    raise bad_request(f"the body is no {PROTOBUF} object")
+    from ..wire.protobuf import ProtobufError, decode
+
+    try:
+        return decode(body)[1], []
+    except ProtobufError as failure:
+        raise bad_request(str(failure)) from None
 
 
 def unrecognized(kind: str, why: str, body: bytes) -> str:

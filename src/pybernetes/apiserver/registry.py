@@ -64,7 +64,15 @@ class Resource:
     @property
     def protobuf(self) -> View | None:
         """The binary view, where the kind has one."""
-        return self.views.get("protobuf")
+        if not self.kind.builtin:
+            return None
+        view = self.views.get("protobuf")
+        if view is None:
+            from .binary import ProtobufView
+
+            convert = self.conversion.from_storage if self.conversion is not None else None
+            view = self.views["protobuf"] = ProtobufView(self.gvk, self.info.list_kind, convert)
+        return view
 
     def subresource(self, name: str) -> SubresourceInfo | None:
         return self.info.subresources.get(name)

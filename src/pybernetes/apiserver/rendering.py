@@ -59,6 +59,10 @@ class Renderer:
         convert = resource.conversion.from_storage if resource.conversion is not None else None
         if media.convert == "Table":
             return TableView(resource.gvk, resource.kind, convert, media.version, include, self._now)
+        if media.format == PROTOBUF:
+            from .binary import PartialProtobufView
+
+            return PartialProtobufView(resource.gvk, convert, media.version, media.convert.endswith("List"))
         return PartialView(resource.gvk, convert, media.version, media.convert.endswith("List"))
 
     def finish(self, request: Request, media: MediaType, response: Response) -> Response:

@@ -43,13 +43,21 @@ def _families() -> list[Any]:
     return [pods, core, services, persistent_volumes, quotas, events]
 
 
+_RBAC = "rbac.authorization.k8s.io"
+_FREE_NAMES = {
+    *((_RBAC, kind) for kind in ("Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")),
+    ("apiregistration.k8s.io", "APIService"),
+    ("networking.k8s.io", "IPAddress"),
+}
+
+
 def validate_create(info: ResourceInfo, obj: Obj) -> Errors:
     """The errors of a new object: its kind's own first, and if there are none, those of its metadata."""
     check = _modules()[0].get((info.gvr.group, info.gvr.resource))
     metadata = obj.get("metadata") or {}
     if check is None:
-        # Roles and bindings have names such as "system:node".
-        rule = path_segment_name if info.gvr.group == "rbac.authorization.k8s.io" else subdomain_name
+        # Roles and bindings have names such as "system:node", API services "v1.", addresses "2001:db8::1".
+        rule = path_segment_name if (info.gvr.group, info.kind) in _FREE_NAMES else subdomain_name
         found = validate_object_meta(metadata, info.namespaced, rule)
     else:
         found = check(obj)
