@@ -619,7 +619,11 @@ class RawStream:
 
     def write_eof(self) -> None:
         if self._connection.transport.can_write_eof():
-            self._connection.transport.write_eof()
+            try:
+                self._connection.transport.write_eof()
+            except OSError:
+                # The peer has gone in the meantime; reading will tell.
+                return
 
     def close(self) -> None:
         self._connection._close()

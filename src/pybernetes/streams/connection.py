@@ -144,7 +144,11 @@ class Connection(asyncio.Protocol):
     def write_eof(self) -> None:
         """Half-closes a plain connection; with TLS it does nothing, because TLS cannot say it."""
         if self._transport is not None and not self._tls and not self._transport.is_closing():
-            self._transport.write_eof()
+            try:
+                self._transport.write_eof()
+            except OSError:
+                # The peer has gone in the meantime; reading will tell.
+                return
 
     def close(self) -> None:
         if self._transport is not None:
