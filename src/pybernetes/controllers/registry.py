@@ -12,6 +12,8 @@ Factory = Callable[[ControllerContext], Controller]
 ENTRY_POINT_GROUP = "pybernetes.controllers"
 
 BUILT_IN: dict[str, str] = {
+    "cronjob-controller": "cronjob.controller:CronJobController",
+    "ttl-after-finished-controller": "ttlafterfinished.controller:TTLAfterFinishedController",
     "job-controller": "job.controller:JobController",
     "node-lifecycle-controller": "nodelifecycle.controller:NodeLifecycleController",
     "taint-eviction-controller": "tainteviction.controller:TaintEvictionController",

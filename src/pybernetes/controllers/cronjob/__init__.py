@@ -1,0 +1,1 @@
+"""CronJob: makes a Job at each time of a schedule."""

@@ -1,0 +1,1 @@
+"""Deletes finished Jobs when the time that they are kept for is over."""
