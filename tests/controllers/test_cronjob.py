@@ -46,7 +46,9 @@ def test_clock_changes():
     # Berlin skips 02:00 to 03:00 on 29 March 2026 and has it twice on 25 October.
     assert after("30 2 * * *", "2026-03-28T12:00:00Z", "Europe/Berlin") == ["2026-03-30T00:30:00Z"]
     assert after("30 2 * * *", "2026-10-24T12:00:00Z", "Europe/Berlin", 3) == [
-        "2026-10-25T00:30:00Z", "2026-10-25T01:30:00Z", "2026-10-26T01:30:00Z",
+        "2026-10-25T00:30:00Z",
+        "2026-10-25T01:30:00Z",
+        "2026-10-26T01:30:00Z",
     ]
 
 
@@ -78,8 +80,10 @@ def test_what_is_refused(text, message):
 
 
 @given(
-    st.sets(st.integers(0, 59), min_size=1, max_size=3), st.sets(st.integers(0, 23), min_size=1, max_size=3),
-    st.integers(1_760_000_000, 1_800_000_000), st.sampled_from(["", "Europe/Berlin", "America/New_York", "Asia/Kolkata"]),
+    st.sets(st.integers(0, 59), min_size=1, max_size=3),
+    st.sets(st.integers(0, 23), min_size=1, max_size=3),
+    st.integers(1_760_000_000, 1_800_000_000),
+    st.sampled_from(["", "Europe/Berlin", "America/New_York", "Asia/Kolkata"]),
 )
 @settings(max_examples=100, deadline=None)
 def test_the_next_time_is_the_first_that_matches(minutes, hours, moment, zone):
@@ -100,8 +104,12 @@ def cron_job(**spec):
     return {
         "metadata": {"name": "cron", "namespace": "default"},
         "spec": {
-            "schedule": "*/10 * * * *", "concurrencyPolicy": "Allow", "jobTemplate": template,
-            "successfulJobsHistoryLimit": 3, "failedJobsHistoryLimit": 1, **spec,
+            "schedule": "*/10 * * * *",
+            "concurrencyPolicy": "Allow",
+            "jobTemplate": template,
+            "successfulJobsHistoryLimit": 3,
+            "failedJobsHistoryLimit": 1,
+            **spec,
         },
     }
 
@@ -137,7 +145,10 @@ def test_makes_a_job_at_each_time(virtually):
             }
             assert job["metadata"]["labels"] == {"l": "v"}
             status = world.api.get(CRON_JOBS, "default", "cron")["status"]
-            assert status["lastScheduleTime"] == "2023-11-14T22:20:00Z" and status["active"][0]["name"] == job["metadata"]["name"]
+            assert (
+                status["lastScheduleTime"] == "2023-11-14T22:20:00Z"
+                and status["active"][0]["name"] == job["metadata"]["name"]
+            )
             finish(world, job)
             await world.settle(5)
             status = world.api.get(CRON_JOBS, "default", "cron")["status"]
@@ -252,9 +263,13 @@ def test_a_job_that_vanished_is_forgotten(virtually):
 def test_finished_jobs_go_after_their_time(virtually):
     async def main(world):
         async def body():
-            made = world.api.create(JOBS, {
-                "metadata": {"name": "j", "namespace": "default"}, "spec": {"ttlSecondsAfterFinished": 100},
-            })
+            made = world.api.create(
+                JOBS,
+                {
+                    "metadata": {"name": "j", "namespace": "default"},
+                    "spec": {"ttlSecondsAfterFinished": 100},
+                },
+            )
             finish(world, made)
             await world.settle(90)
             assert len(world.api.all(JOBS)) == 1

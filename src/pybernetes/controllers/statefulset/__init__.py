@@ -1,0 +1,1 @@
+"""StatefulSet: pods with an identity (a number, a name, claims of their own), made and replaced in order."""
