@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from ..api.resources import GVR
 from ..hooks.admission import AdmissionAttributes, AdmissionPlugin
+from .request import Request
 
 
 class AdmissionChain:
@@ -41,3 +42,10 @@ async def roll_back(attributes: AdmissionAttributes) -> None:
     rollbacks, attributes.rollbacks = attributes.rollbacks, []
     for rollback in reversed(rollbacks):
         await rollback()
+
+
+def note(request: Request, attributes: AdmissionAttributes) -> None:
+    """What plugins want the client and the audit log to know."""
+    request.warnings += attributes.warnings
+    if attributes.audit_annotations:
+        request.audit.setdefault("annotations", {}).update(attributes.audit_annotations)

@@ -22,7 +22,7 @@ from .authn import AuthenticationOptions
 from .authn.certificates import RequestHeaderNames
 from .authn.jwt import VerificationKey, load_verification_keys
 from .authz import AuthorizationOptions
-from .composition import Options, compose
+from .composition import AuditOptions, Options, compose
 from .http import HttpServer
 from .server import ServerConfig
 from .streaming import KubeletTLS
@@ -64,6 +64,13 @@ FLAGS: list[Any] = [
     click.option("--kubelet-client-certificate", default="", help="Certificate shown to kubelets (PEM)."),
     click.option("--kubelet-client-key", default="", help="Its key."),
     click.option("--kubelet-certificate-authority", default="", help="Authority of kubelets' certificates [not verified]."),
+    click.option("--audit-policy-file", default="", help="Which requests are recorded (audit.k8s.io/v1 Policy)."),
+    click.option("--audit-log-path", default="", help="Where they are recorded; - is standard output."),
+    click.option("--audit-log-maxsize", type=int, default=100, show_default=True, help="Megabytes before the log is put aside."),
+    click.option("--audit-log-maxbackup", type=int, default=0, help="How many old logs are kept [all]."),
+    click.option("--audit-log-maxage", type=int, default=0, help="How many days old logs are kept [for ever]."),
+    click.option("--audit-log-compress/--no-audit-log-compress", default=False, help="Compress old logs."),
+    click.option("--audit-log-mode", type=click.Choice(["batch", "blocking"]), default="batch", show_default=True, help="When a record is written."),
     click.option("--event-ttl", type=float, default=3600.0, show_default=True, help="Seconds that events are kept."),
     click.option("--etcd-servers", default="", callback=_split, help="etcd's URLs, instead of the embedded store."),
     click.option("--etcd-cafile", default="", help="Authority of etcd's certificates (PEM)."),
@@ -133,6 +140,15 @@ def options_of(flags: dict[str, Any]) -> Options:
         disable_admission=flags["disable_admission_plugins"],
         signing_key=signing,
         kubelet=_kubelet_tls(flags),
+        audit=AuditOptions(
+            policy_file=flags["audit_policy_file"],
+            log_path=flags["audit_log_path"],
+            log_max_megabytes=flags["audit_log_maxsize"],
+            log_max_backups=flags["audit_log_maxbackup"],
+            log_max_days=flags["audit_log_maxage"],
+            log_compress=flags["audit_log_compress"],
+            blocking=flags["audit_log_mode"] == "blocking",
+        ),
     )
 
 

@@ -15,6 +15,7 @@ from ..concurrency import Clock
 from ..hooks.admission import CONNECT, AdmissionAttributes, AdmissionContext
 from ..storage.contract import Store
 from . import admission, authn, authz
+from .audit.records import Auditor
 from .authn.issuer import (
     CACHE_CONTROL,
     JWKS_CONTENT_TYPE,
@@ -31,6 +32,20 @@ from .streaming import HANDLERS, KubeletTLS, StreamingContext, StreamingHandler,
 
 
 @dataclass(slots=True)
+class AuditOptions:
+    """``--audit-*``. Without a policy nothing is recorded."""
+
+    policy_file: str = ""
+    log_path: str = ""
+    """``-`` is standard output."""
+    log_max_megabytes: int = 100
+    log_max_backups: int = 0
+    log_max_days: int = 0
+    log_compress: bool = False
+    blocking: bool = False
+
+
+@dataclass(slots=True)
 class Options:
     """What the flags of ``p8s apiserver`` say, in parts that know what to do with them."""
 
@@ -44,11 +59,13 @@ class Options:
     """PEM; without it no ServiceAccount tokens are issued."""
     max_token_seconds: int = 0
     kubelet: KubeletTLS = field(default_factory=KubeletTLS)
+    audit: AuditOptions = field(default_factory=AuditOptions)
 
 
 def compose(store: Store, clock: Clock, rng: random.Random, options: Options) -> ApiServer:
     """A server that is ready to ``start``. Raises ValueError or OSError for options that cannot be used."""
     server = ApiServer(store, clock, rng, options.server)
+    server.auditor = _auditor(options.audit, clock)
     request = server.loopback
     authentication = authn.build(options.authentication, server.objects, clock, request)
     authorization = authz.build(options.authorization, server.objects, clock)
@@ -81,6 +98,25 @@ def compose(store: Store, clock: Clock, rng: random.Random, options: Options) ->
 
     server.post_start.append(bootstrap)
     return server
+
+
+def _auditor(options: AuditOptions, clock: Clock) -> Auditor | None:
+    if not options.policy_file or not options.log_path:
+        return None
+    from .audit import policy
+    from .audit.log import DAY, BatchingLog, BlockingLog, RotatingFile
+
+    file = RotatingFile(
+        options.log_path,
+        clock,
+        max_bytes=options.log_max_megabytes << 20,
+        max_backups=options.log_max_backups,
+        max_age=options.log_max_days * DAY,
+        compress=options.log_compress,
+    )
+    return Auditor(
+        policy.load(options.policy_file), BlockingLog(file) if options.blocking else BatchingLog(file, clock), clock
+    )
 
 
 def _issuer(server: ApiServer, options: Options, clock: Clock) -> TokenIssuer | None:

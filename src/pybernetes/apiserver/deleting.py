@@ -22,7 +22,7 @@ from ..api.meta import Object
 from ..api.resources import GVR, NAMESPACES
 from ..api.times import parse_time, to_time
 from ..hooks.admission import DELETE, AdmissionAttributes
-from .admitting import AdmissionChain, roll_back
+from .admitting import AdmissionChain, note, roll_back
 from .body import parse
 from .committing import Committer
 from .encoding import Entry
@@ -187,7 +187,7 @@ class Deleter:
             await roll_back(attributes)
             raise
         finally:
-            request.warnings += attributes.warnings
+            note(request, attributes)
 
     async def _remove(
         self, resource: Resource, entry: Entry, options: DeleteOptions, attributes: AdmissionAttributes | None

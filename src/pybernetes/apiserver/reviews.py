@@ -22,6 +22,7 @@ from ..concurrency import Clock
 from ..hooks.admission import CREATE, AdmissionAttributes
 from ..hooks.authorization import Attributes, Decision
 from ..hooks.identity import UserInfo
+from .admitting import note
 from .authn import AuthenticationStack
 from .authn.issuer import TokenIssuer
 from .authn.jwt import TokenError
@@ -108,7 +109,7 @@ class Reviews:
         try:
             await self.admission(a)
         finally:
-            request.warnings += a.warnings
+            note(request, a)
 
     async def _admit_review(self, request: Request, obj: Object) -> None:
         info = request.info

@@ -10,6 +10,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import orjson
 
@@ -24,6 +25,7 @@ from ..storage.contract import Store, StoreError
 from .admitting import AdmissionChain
 from .allocation import ServiceAllocator
 from .answering import Answerer
+from .audit.records import Auditor
 from .authn.impersonation import impersonate
 from .authz.messages import forbidden_error
 from .bootstrap import Bootstrap
@@ -99,6 +101,7 @@ class ApiServer:
         self.ready = asyncio.Event()
         self.post_start: list[Callable[[], Awaitable[None]]] = []
         """Run in order by ``start``, when requests can be answered already."""
+        self.auditor: Auditor | None = None
         self._prefix = f"{rng.getrandbits(64):016x}"
         self._counter = 0
         self.started = False
@@ -238,6 +241,8 @@ class ApiServer:
                 group.create_task(self._compactions())
                 if self.config.bootstrap and not self.store.single_writer:
                     group.create_task(self._bootstrap.run())
+                if self.auditor is not None:
+                    group.create_task(self.auditor.run())
         finally:
             self.ready.clear()
             self.hub.stop()
@@ -271,22 +276,35 @@ class ApiServer:
         self._counter += 1
         audit_id = request.headers.get("audit-id") or f"{self._prefix}-{self._counter:x}"
         request.audit["id"] = audit_id
+        auditor = self.auditor
+        received = self.clock.now() if auditor is not None else 0.0
         try:
-            response = await self._answer(request)
+            response = await self._answer(request, received)
         except StatusError as failure:
             response = error_response(failure)
+        except BaseException:
+            if auditor is not None:
+                auditor.panicked(request)
+            raise
+        if auditor is not None:
+            if response.status == 401 and "record" not in request.audit:
+                auditor.failed(request, response, received)
+            else:
+                auditor.finish(request, response)
         response.headers.append(("Audit-Id", audit_id))
         for warning in request.warnings:
             response.headers.append(("Warning", f"299 - {quote_warning(warning)}"))
         return response
 
-    async def _answer(self, request: Request) -> Response:
+    async def _answer(self, request: Request, received: float) -> Response:
         info = request.info = route(request)
         if request.user is ANONYMOUS:
             request.user = await self.authenticate(request)
+        if self.auditor is not None:
+            self.auditor.begin(request, received)
         if "impersonate-user" in request.headers or "impersonate-uid" in request.headers:
             await self._impersonate(request, info)
-        await self.authorize(request.user, info)
+        await self.authorize(request.user, info, request.audit if self.auditor is not None else None)
         if not info.is_resource:
             return await self._non_resource(request)
         return await self.answerer.answer(request, info)
@@ -312,15 +330,22 @@ class ApiServer:
         impersonated = await impersonate(asked, request.headers, self.config.authorizer)
         if impersonated is not None:
             request.user = impersonated.user
+            if self.auditor is not None:
+                self.auditor.impersonated(request, impersonated.user, impersonated.constraint)
 
-    async def authorize(self, user: UserInfo, info: RequestInfo) -> None:
-        """Raises StatusError 403."""
+    async def authorize(self, user: UserInfo, info: RequestInfo, audit: dict[str, Any] | None = None) -> None:
+        """Raises StatusError 403. ``audit`` is where the decision is noted."""
         authorizer = self.config.authorizer
         if authorizer is None:
             return
         attributes = attributes_of(user, info)
         verdict = await authorizer.authorize(attributes)
-        if verdict.decision is not Decision.ALLOW:
+        allowed = verdict.decision is Decision.ALLOW
+        if audit is not None:
+            annotations = audit.setdefault("annotations", {})
+            annotations["authorization.k8s.io/decision"] = "allow" if allowed else "forbid"
+            annotations["authorization.k8s.io/reason"] = verdict.reason
+        if not allowed:
             raise forbidden_error(attributes, verdict.reason)
 
     async def _non_resource(self, request: Request) -> Response:

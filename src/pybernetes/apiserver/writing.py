@@ -11,7 +11,7 @@ from ..api.resources import GVR, NAMESPACES
 from ..api.times import to_time
 from ..hooks.admission import CREATE, UPDATE, AdmissionAttributes
 from ..hooks.identity import UserInfo
-from .admitting import AdmissionChain, roll_back
+from .admitting import AdmissionChain, note, roll_back
 from .body import decode_object
 from .committing import Committer
 from .encoding import Entry
@@ -104,6 +104,7 @@ class Writer:
             kind.prepare_create(obj, user_object(request.user))
             self._refuse(resource, metadata.get("name") or "", kind.validate_create(obj))
             request.warnings += kind.warnings(obj, None, "")
+            attributes.name = metadata.get("name") or ""
             await self.admission.validate(attributes)
             save = self.committer.create_named if metadata.get("generateName") else self.committer.create
             entry = await save(resource, obj, dry_run=options.dry_run)
@@ -114,7 +115,7 @@ class Writer:
             await roll_back(attributes)
             raise
         finally:
-            request.warnings += attributes.warnings
+            note(request, attributes)
 
     def _fill(self, metadata: dict[str, Any]) -> None:
         metadata["creationTimestamp"] = to_time(self.clock.now())
@@ -296,7 +297,7 @@ class Writer:
             await roll_back(attributes)
             raise
         finally:
-            request.warnings += attributes.warnings
+            note(request, attributes)
         return new, attributes
 
     # -- patch ------------------------------------------------------------------------------------------------------

@@ -1,0 +1,188 @@
+"""The audit log file: lines written in batches, rotated by size, old files removed by number and age.
+
+Names of rotated files are those of upstream's logger (``audit-2026-01-02T03-04-05.678.log``), so that what collects them finds them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import os
+import re
+import shutil
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO
+
+from ...concurrency import Clock, logger
+
+log = logger("apiserver.audit")
+
+DAY = 86400.0
+_STAMP = re.compile(r"-(\d{4}-\d{2}-\d{2}T\d{2}-\d{2}-\d{2}\.\d{3})$")
+
+
+class RotatingFile:
+    """A file that is put aside when it grows beyond ``max_bytes``. ``-`` is standard output."""
+
+    def __init__(
+        self,
+        path: str,
+        clock: Clock,
+        *,
+        max_bytes: int = 0,
+        max_backups: int = 0,
+        max_age: float = 0,
+        compress: bool = False,
+    ) -> None:
+        self._path, self._clock = path, clock
+        self._max_bytes, self._max_backups, self._max_age, self._compress = max_bytes, max_backups, max_age, compress
+        self._file: IO[bytes] | None = None
+        self._size = 0
+
+    def write(self, lines: Sequence[bytes]) -> None:
+        """Appends lines, each to one file as a whole. Raises OSError."""
+        if self._path == "-":
+            sys.stdout.buffer.write(b"".join(lines))
+            sys.stdout.buffer.flush()
+            return
+        start, size = 0, 0
+        for i, line in enumerate(lines):
+            if self._max_bytes and self._opened_size() + size + len(line) > self._max_bytes and self._size + size:
+                self._append(lines[start:i])
+                self._rotate()
+                start, size = i, 0
+            size += len(line)
+        self._append(lines[start:])
+
+    def _opened_size(self) -> int:
+        self._open()
+        return self._size
+
+    def _open(self) -> IO[bytes]:
+        if self._file is None:
+            Path(self._path).parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            self._file = os.fdopen(descriptor, "ab", buffering=0)
+            self._size = os.fstat(descriptor).st_size
+        return self._file
+
+    def _append(self, lines: Sequence[bytes]) -> None:
+        if lines:
+            data = b"".join(lines)
+            self._open().write(data)
+            self._size += len(data)
+
+    def _rotate(self) -> None:
+        self.close()
+        path = Path(self._path)
+        stamp = datetime.fromtimestamp(self._clock.now(), UTC).strftime("%Y-%m-%dT%H-%M-%S.%f")[:-3]
+        aside = path.with_name(f"{path.stem}-{stamp}{path.suffix}")
+        os.replace(path, aside)
+        if self._compress:
+            with aside.open("rb") as source, gzip.open(f"{aside}.gz", "wb") as target:
+                shutil.copyfileobj(source, target)
+            aside.unlink()
+        self._remove_old()
+
+    def backups(self) -> list[Path]:
+        """Files put aside, the newest first."""
+        path = Path(self._path)
+        found = []
+        for candidate in path.parent.glob(f"{path.stem}-*"):
+            bare = candidate.with_suffix("") if candidate.suffix == ".gz" else candidate
+            match = _STAMP.search(bare.stem)
+            if match and bare.suffix == path.suffix:
+                found.append((match[1], candidate))
+        return [p for _, p in sorted(found, reverse=True)]
+
+    def _remove_old(self) -> None:
+        oldest = self._clock.now() - self._max_age
+        for i, backup in enumerate(self.backups()):
+            too_many = self._max_backups and i >= self._max_backups
+            if too_many or (self._max_age and backup.stat().st_mtime < oldest):
+                backup.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+class BatchingLog:
+    """Takes lines at once and writes them soon: a request never waits for the disk.
+
+    Where the disk does not keep up, the oldest wait is bounded by ``max_pending`` lines; what comes beyond that is counted and said.
+    """
+
+    def __init__(self, file: RotatingFile, clock: Clock, *, interval: float = 0.1, max_pending: int = 100_000) -> None:
+        self._file, self._clock = file, clock
+        self._interval, self._max_pending = interval, max_pending
+        self._pending: list[bytes] = []
+        self._wake = asyncio.Event()
+        self.dropped = 0
+
+    def add(self, line: bytes) -> None:
+        if len(self._pending) >= self._max_pending:
+            self.dropped += 1
+            return
+        self._pending.append(line)
+        if not self._wake.is_set():
+            self._wake.set()
+
+    async def run(self) -> None:
+        """Writes until cancelled, and then what is left."""
+        try:
+            while True:
+                await self._wake.wait()
+                await self._clock.sleep(self._interval)
+                lines = self._take()
+                # In a thread: a disk that stalls stalls nobody's request.
+                await asyncio.to_thread(self._write, lines)
+        finally:
+            self.flush()
+            self._file.close()
+
+    def _take(self) -> list[bytes]:
+        lines, self._pending = self._pending, []
+        self._wake.clear()
+        return lines
+
+    def _write(self, lines: Sequence[bytes]) -> None:
+        if self.dropped:
+            log.warning("audit events were dropped", count=self.dropped)
+            self.dropped = 0
+        try:
+            self._file.write(lines)
+        except OSError as failure:
+            log.error("cannot write the audit log", error=str(failure), lost=len(lines))
+
+    def flush(self) -> None:
+        """Writes what waits, now."""
+        lines = self._take()
+        if lines:
+            self._write(lines)
+
+
+class BlockingLog:
+    """Writes each line before its request goes on (``--audit-log-mode=blocking``)."""
+
+    def __init__(self, file: RotatingFile) -> None:
+        self._file = file
+
+    def add(self, line: bytes) -> None:
+        try:
+            self._file.write([line])
+        except OSError as failure:
+            log.error("cannot write the audit log", error=str(failure), lost=1)
+
+    async def run(self) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self._file.close()
+
+    def flush(self) -> None:
+        return None

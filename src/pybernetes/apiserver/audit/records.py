@@ -1,0 +1,378 @@
+"""Audit events of requests: what is noted when, and how it is written. Specified by ``audit.k8s.io/v1`` Event.
+
+A line is put together from encoded pieces, because at the Metadata level every GET writes one: what does not change between the
+requests of one client (its user, address and agent) is encoded once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, datetime
+from typing import Any, Protocol
+from urllib.parse import quote
+
+import orjson
+
+from ...concurrency import Clock
+from ...hooks.identity import UserInfo
+from ..request import RawConnection, Request, RequestInfo, Response, Sink, Stream
+from .policy import COMPLETE, LEVELS, METADATA, NONE, PANIC, RECEIVED, REQUEST_RESPONSE, STAGES, STARTED, Choice, Policy
+
+DECISION, REASON = "authorization.k8s.io/decision", "authorization.k8s.io/reason"
+MAX_USER_AGENT = 1024
+SLOW = 0.5
+"""From so many seconds on, an event says how long its request took."""
+
+
+_HEADS = {
+    level: b'{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"%b","auditID":' % level.encode()
+    for level in LEVELS
+}
+_STAGES = {stage: b',"stage":"%b"' % stage.encode() for stage in STAGES}
+
+
+class Log(Protocol):
+    def add(self, line: bytes) -> None: ...
+
+    async def run(self) -> None: ...
+
+    def flush(self) -> None: ...
+
+
+def user_fields(user: UserInfo) -> dict[str, Any]:
+    found: dict[str, Any] = {"username": user.name}
+    if user.uid:
+        found["uid"] = user.uid
+    if user.groups:
+        found["groups"] = list(user.groups)
+    if user.extra:
+        found["extra"] = {k: list(v) for k, v in user.extra.items()}
+    return found
+
+
+class Record:
+    """The audit side of one request; ``request.audit["record"]``."""
+
+    __slots__ = ("choice", "client", "impersonated", "received", "request", "status_message")
+
+    def __init__(self, request: Request, choice: Choice, received: float, client: bytes) -> None:
+        self.request, self.choice, self.received = request, choice, received
+        self.client = client
+        self.impersonated: bytes | None = None
+        self.status_message = ""
+
+
+def _uri(request: Request) -> str:
+    path = request.path
+    if not path.isascii() or " " in path or "%" in path or '"' in path:
+        path = quote(path, safe="/:@!$&'()*+,;=~-._")
+    return f"{path}?{request.raw_query}" if request.raw_query else path
+
+
+def _target(info: RequestInfo) -> dict[str, Any] | None:
+    if not info.is_resource:
+        return None
+    fields = {
+        "resource": info.resource,
+        "namespace": info.namespace,
+        "name": info.name,
+        "apiGroup": info.group,
+        "apiVersion": info.version,
+        "subresource": info.subresource,
+    }
+    return {k: v for k, v in fields.items() if v}
+
+
+class Auditor:
+    """Records requests by a policy into a log."""
+
+    MAX_CLIENTS = 4096
+    MAX_PLACES = 4096
+
+    def __init__(self, policy: Policy, log: Log, clock: Clock) -> None:
+        self.policy, self.log, self._clock = policy, log, clock
+        # The user beside its id: an id means nothing once its object is gone.
+        self._clients: dict[int, tuple[UserInfo, dict[tuple[str, str, str], bytes]]] = {}
+        self._places: dict[tuple[str, str, str], tuple[bytes, bytes]] = {}
+        self._second = (0, b"")
+
+    async def run(self) -> None:
+        """Writes the log until cancelled."""
+        await self.log.run()
+
+    # -- the stages ----------------------------------------------------------------------------------------------------
+
+    def begin(self, request: Request, received: float) -> None:
+        """When the sender is known, before it is authorized."""
+        info = request.info
+        if info is None:
+            return
+        choice = self.policy.decide(request.user, info)
+        if choice.level == NONE:
+            return
+        record = Record(request, choice, received, self._client(request))
+        request.audit["record"] = record
+        if RECEIVED not in choice.omit_stages:
+            self._emit(record, RECEIVED, None)
+
+    def finish(self, request: Request, response: Response) -> None:
+        """When the answer is there. A stream is recorded now and when it ends."""
+        record: Record | None = request.audit.get("record")
+        if record is None:
+            return
+        streams = response.stream is not None or response.upgrade is not None
+        if not streams and isinstance(response.body, bytes | tuple):
+            if COMPLETE not in record.choice.omit_stages:
+                self._emit(record, COMPLETE, response)
+            return
+        if STARTED not in record.choice.omit_stages:
+            self._emit(record, STARTED, response)
+        if COMPLETE not in record.choice.omit_stages:
+            _when_ended(response, lambda: self._emit(record, COMPLETE, response))
+
+    def failed(self, request: Request, response: Response, received: float) -> None:
+        """A request whose sender could not be authenticated."""
+        self.begin(request, received)
+        record: Record | None = request.audit.get("record")
+        if record is not None and STARTED not in record.choice.omit_stages:
+            record.status_message = _attempted(request)
+            self._emit(record, STARTED, response)
+
+    @staticmethod
+    def impersonated(request: Request, user: UserInfo, constraint: str) -> None:
+        """From now on the request is another user's."""
+        record: Record | None = request.audit.get("record")
+        if record is None:
+            return
+        record.impersonated = orjson.dumps(user_fields(user))
+        if constraint:
+            metadata = orjson.dumps({"impersonationConstraint": constraint})
+            record.impersonated += b',"authenticationMetadata":' + metadata
+
+    def panicked(self, request: Request) -> None:
+        """The server broke on the request."""
+        record: Record | None = request.audit.get("record")
+        if record is not None and PANIC not in record.choice.omit_stages:
+            record.status_message = "APIServer panic'd"
+            self._emit(record, PANIC, Response(500))
+
+    # -- writing -------------------------------------------------------------------------------------------------------
+
+    def _client(self, request: Request) -> bytes:
+        """The user, address and agent of the sender, encoded."""
+        agent, address = request.headers.get("user-agent", ""), request.credentials.remote_address
+        forwarded = request.headers.get("x-forwarded-for", "")
+        user = request.user
+        kept = self._clients.get(id(user))
+        if kept is None or kept[0] is not user:
+            if len(self._clients) >= self.MAX_CLIENTS:
+                self._clients.clear()
+            kept = self._clients[id(user)] = (user, {})
+        known = kept[1].get((agent, address, forwarded))
+        if known is not None:
+            return known
+        shown = agent if len(agent) <= MAX_USER_AGENT else agent[:MAX_USER_AGENT] + "...TRUNCATED"
+        addresses = [a.strip() for a in forwarded.split(",") if a.strip()]
+        if address and address not in addresses:
+            addresses.append(address)
+        fields: dict[str, Any] = {"user": user_fields(user), "sourceIPs": addresses}
+        if shown:
+            fields["userAgent"] = shown
+        encoded = orjson.dumps(fields)[1:-1]
+        if len(kept[1]) >= self.MAX_CLIENTS:
+            kept[1].clear()
+        kept[1][agent, address, forwarded] = encoded
+        return encoded
+
+    def _time(self, moment: float) -> bytes:
+        second = int(moment)
+        if self._second[0] != second:
+            text = datetime.fromtimestamp(second, UTC).strftime('"%Y-%m-%dT%H:%M:%S.')
+            self._second = (second, text.encode())
+        return b'%b%06dZ"' % (self._second[1], int((moment - second) * 1e6))
+
+    def _place(self, request: Request, info: RequestInfo) -> tuple[bytes, bytes]:
+        """(URI and verb, reference to the object) of a request, encoded; clients ask the same again and again."""
+        key = (request.path, request.raw_query, info.verb)
+        known = self._places.get(key)
+        if known is None:
+            if len(self._places) >= self.MAX_PLACES:
+                self._places.clear()
+            target = _target(info)
+            reference = b',"objectRef":' + orjson.dumps(target) if target else b""
+            place = b',"requestURI":' + orjson.dumps(_uri(request)) + b',"verb":' + orjson.dumps(info.verb) + b","
+            known = self._places[key] = (place, reference)
+        return known
+
+    def _emit(self, record: Record, stage: str, response: Response | None) -> None:
+        request, level = record.request, record.choice.level
+        now = self._clock.now()
+        info = request.info
+        assert info is not None
+        place, reference = self._place(request, info)
+        audit_id = request.audit.get("id", "")
+        parts = [_HEADS[level], orjson.dumps(audit_id), _STAGES[stage], place, record.client]
+        if record.impersonated is not None:
+            parts += (b',"impersonatedUser":', record.impersonated)
+        if level == METADATA:
+            parts.append(reference)
+            if response is not None:
+                parts += (b',"responseStatus":', _status(record, response, None))
+        else:
+            self._objects(parts, record, stage, response, reference)
+        parts += (b',"requestReceivedTimestamp":', self._time(record.received))
+        parts += (b',"stageTimestamp":', self._time(now))
+        annotations = request.audit.get("annotations")
+        if now - record.received > SLOW and stage == COMPLETE:
+            annotations = {**(annotations or {}), "apiserver.latency.k8s.io/total": f"{now - record.received:.6f}s"}
+        if annotations:
+            parts += (b',"annotations":', orjson.dumps(annotations))
+        parts.append(b"}\n")
+        self.log.add(b"".join(parts))
+
+    @staticmethod
+    def _objects(parts: list[bytes], record: Record, stage: str, response: Response | None, reference: bytes) -> None:
+        """What was acted on, what came in, what went out, as far as level and stage want it."""
+        request, without = record.request, record.choice.omit_managed_fields
+        sent = returned = None
+        if stage != RECEIVED and request.body:
+            sent = _decoded(request.body, without)
+            target = _target(request.info) if request.info is not None else None
+            if isinstance(sent, dict) and target is not None and isinstance(sent.get("metadata"), dict):
+                reference = b',"objectRef":' + orjson.dumps(_completed(target, sent["metadata"]))
+        parts.append(reference)
+        if response is None:
+            return
+        streaming = response.stream is not None or response.upgrade is not None
+        if record.choice.level == REQUEST_RESPONSE and stage == COMPLETE and not streaming and response.whole:
+            returned = _decoded(response.whole, without)
+        parts += (b',"responseStatus":', _status(record, response, returned))
+        if sent is not None:
+            parts += (b',"requestObject":', orjson.dumps(sent))
+        if returned is not None:
+            parts += (b',"responseObject":', orjson.dumps(returned))
+
+
+def _completed(target: Mapping[str, Any], meta: Mapping[str, Any]) -> dict[str, Any]:
+    found = dict(target)
+    for field in ("namespace", "name", "uid", "resourceVersion"):
+        if not found.get(field) and meta.get(field):
+            found[field] = meta[field]
+    return found
+
+
+def _status(record: Record, response: Response, returned: Any) -> bytes:
+    if response.status < 400 and not record.status_message:
+        return b'{"metadata":{},"code":%d}' % response.status
+    fields: dict[str, Any] = {"metadata": {}}
+    body = returned if isinstance(returned, dict) else _decoded(response.whole, False)
+    if isinstance(body, dict) and body.get("kind") == "Status":
+        fields.update({k: body[k] for k in ("status", "message", "reason", "details") if body.get(k)})
+    if record.status_message:
+        fields["message"] = record.status_message
+    fields["code"] = response.status
+    return orjson.dumps(fields)
+
+
+def _decoded(body: bytes, without_managed_fields: bool) -> Any:
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        # Protobuf and YAML bodies are told of, not shown.
+        return {"kind": "Unknown", "contentLength": len(body)}
+    if without_managed_fields and isinstance(value, dict):
+        for item in (value, *(value.get("items") or ())):
+            meta = item.get("metadata") if isinstance(item, dict) else None
+            if isinstance(meta, dict):
+                meta.pop("managedFields", None)
+    return value
+
+
+def _attempted(request: Request) -> str:
+    methods = []
+    authorization = request.headers.get("authorization", "").strip().lower()
+    if authorization.startswith("basic "):
+        methods.append("basic")
+    if authorization.startswith("bearer "):
+        methods.append("bearer")
+    if request.credentials.client_certificate is not None:
+        methods.append("x509")
+    if methods:
+        return f"Authentication failed, attempted: {', '.join(methods)}"
+    return "Authentication failed, no credentials provided"
+
+
+# -- ends of streams ---------------------------------------------------------------------------------------------------
+
+
+class _Once:
+    """Calls once."""
+
+    __slots__ = ("_callback",)
+
+    def __init__(self, callback: Any) -> None:
+        self._callback = callback
+
+    def __call__(self) -> None:
+        callback, self._callback = self._callback, None
+        if callback is not None:
+            callback()
+
+
+class _EndOfSink:
+    """A sink that tells of its end; writing goes to the real one without a detour."""
+
+    __slots__ = ("_sink", "ended", "write")
+
+    def __init__(self, sink: Sink, ended: _Once) -> None:
+        self._sink, self.ended = sink, ended
+        self.write = sink.write
+
+    def end(self) -> None:
+        self.ended()
+        self._sink.end()
+
+
+class _EndOfStream:
+    __slots__ = ("_ended", "_stream", "resume")
+
+    def __init__(self, stream: Stream, ended: _Once) -> None:
+        self._stream, self._ended = stream, ended
+        self.resume = stream.resume
+
+    def start(self, sink: Sink) -> None:
+        self._stream.start(_EndOfSink(sink, self._ended))
+
+    def stop(self) -> None:
+        self._stream.stop()
+        self._ended()
+
+
+def _when_ended(response: Response, callback: Any) -> None:
+    """Has the response call back when its stream is over, however it ends."""
+    ended = _Once(callback)
+    if response.stream is not None:
+        response.stream = _EndOfStream(response.stream, ended)
+    elif response.upgrade is not None:
+        upgrade = response.upgrade
+
+        async def upgraded(connection: RawConnection) -> None:
+            try:
+                await upgrade(connection)
+            finally:
+                ended()
+
+        response.upgrade = upgraded
+    elif not isinstance(response.body, bytes | tuple):
+        response.body = _until_end(response.body, ended)
+
+
+async def _until_end(body: AsyncIterator[bytes], ended: _Once) -> AsyncIterator[bytes]:
+    try:
+        async for part in body:
+            yield part
+    finally:
+        ended()
+        close = getattr(body, "aclose", None)
+        if close is not None:
+            await close()
