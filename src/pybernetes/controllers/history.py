@@ -39,14 +39,12 @@ def hash_of(data: Any, collisions: int) -> str:
 
 
 def new_revision(
-    owner: Object, reference: dict[str, Any], data: Object, number: int, collisions: int, *, extra_label: str = ""
+    owner: Object, reference: dict[str, Any], data: Object, number: int, collisions: int, *, label: str = HASH_LABEL
 ) -> Object:
-    """``extra_label`` gets the hash too (pods carry the one of a DaemonSet's revision in it)."""
+    """``label`` gets the hash (for a DaemonSet it is the one that its pods carry)."""
     template_labels = metadata((owner.get("spec") or {}).get("template") or {}).get("labels") or {}
     suffix = hash_of(data, collisions)
-    labels = {**template_labels, HASH_LABEL: suffix}
-    if extra_label:
-        labels[extra_label] = suffix
+    labels = {**template_labels, label: suffix}
     meta: dict[str, Any] = {
         "name": f"{name_of(owner)[:223]}-{suffix}",
         "namespace": namespace_of(owner),

@@ -12,6 +12,7 @@ Factory = Callable[[ControllerContext], Controller]
 ENTRY_POINT_GROUP = "pybernetes.controllers"
 
 BUILT_IN: dict[str, str] = {
+    "daemonset-controller": "daemonset.controller:DaemonSetController",
     "statefulset-controller": "statefulset.controller:StatefulSetController",
     "cronjob-controller": "cronjob.controller:CronJobController",
     "ttl-after-finished-controller": "ttlafterfinished.controller:TTLAfterFinishedController",
