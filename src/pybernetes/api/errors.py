@@ -6,8 +6,10 @@ because clients branch on them and people read them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 import orjson
@@ -38,8 +40,23 @@ def go_quote(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float):
-        return str(value)
+        return go_float(value) if isinstance(value, float) else str(value)
     return orjson.dumps(value).decode()
+
+
+def go_float(value: float) -> str:
+    """Go's %v of a float64: the shortest digits, with an exponent for a million and more."""
+    if math.isnan(value) or math.isinf(value):
+        return "NaN" if math.isnan(value) else ("+Inf" if value > 0 else "-Inf")
+    digits, exponent = Decimal(repr(value)).normalize().as_tuple()[1:]
+    if value == 0 or not isinstance(exponent, int):
+        return "0"
+    power = len(digits) + exponent - 1
+    if -4 <= power < 6:
+        return format(Decimal(repr(value)).normalize(), "f")
+    text = "".join(map(str, digits))
+    mantissa = text[0] + (f".{text[1:]}" if len(text) > 1 else "")
+    return f"{'-' if value < 0 else ''}{mantissa}e{'-' if power < 0 else '+'}{abs(power):02d}"
 
 
 def required(path: str, detail: str = "") -> FieldError:

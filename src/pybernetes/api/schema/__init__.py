@@ -65,9 +65,15 @@ class Schema:
             if not isinstance(obj, dict):
                 return mismatch.cannot_unmarshal(mismatch.json_kind(obj), "map[string]interface {}", "", ())
             node = node_of("io.k8s.apimachinery.pkg.apis.meta.v1.PartialObjectMetadata")
-            return mismatch.decode_error(node, {k: obj[k] for k in structural.META_FIELDS if k in obj})
+            failure = mismatch.decode_error(node, {k: obj[k] for k in structural.META_FIELDS if k in obj})
+            return failure or self._embedded_error(obj)
         except RecursionError:
             return _TOO_DEEP
+
+    def _embedded_error(self, obj: Any) -> str | None:
+        from .embedded import coercion_error
+
+        return coercion_error(self.root, obj, "")
 
     def _reads(self, obj: Any) -> bool:
         try:

@@ -54,7 +54,7 @@ def go_string(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def _check_time(text: str, layout: str) -> None:
+def check_time(text: str, layout: str) -> None:
     """Raises Go's ``time.ParseError`` text for what is no RFC 3339 time."""
     at = 0
     for pattern, wanted in _STEPS:
@@ -91,7 +91,7 @@ def _check_ranges(text: str) -> None:
 
 @lru_cache(maxsize=1024)
 def _canonical_time(text: str, micro: bool) -> str:
-    _check_time(text, MICRO_TIME_LAYOUT if micro else TIME_LAYOUT)
+    check_time(text, MICRO_TIME_LAYOUT if micro else TIME_LAYOUT)
     hours = _PIECES.fullmatch(text)
     if hours is not None and len(hours["hour"]) == 1:
         text = text[: hours.start("hour")] + "0" + text[hours.start("hour") :]
