@@ -8,13 +8,14 @@ from contextlib import asynccontextmanager
 from pybernetes.api.errors import StatusError
 from pybernetes.api.meta import is_deleting
 from pybernetes.api.resources import NAMESPACES, PODS
+from pybernetes.apiserver.composition import Options, compose
 from pybernetes.apiserver.inprocess import InProcessTransport
-from pybernetes.apiserver.server import ApiServer, ServerConfig
 from pybernetes.client.informer import Informer
 from pybernetes.client.rest import Client
 from pybernetes.cluster.simulated import SimulatedNodes
 from pybernetes.concurrency import WorkQueue, run_workers
 from pybernetes.controllers.manager import ControllerManager
+from pybernetes.hooks.identity import AUTHENTICATED, SYSTEM_MASTERS, UserInfo
 from pybernetes.storage.memory import MemoryStore
 
 
@@ -70,9 +71,10 @@ class RealWorld:
 @asynccontextmanager
 async def real_world(clock, *, controllers=("*",), nodes=3, stages=None, settings=None, seed=0):
     rng = random.Random(seed)
-    server = ApiServer(MemoryStore(clock), clock, rng, ServerConfig())
+    server = compose(MemoryStore(clock), clock, rng, Options())
     await server.start()
-    client = Client(InProcessTransport(server), clock=clock, user_agent="kube-controller-manager")
+    admin = UserInfo("admin", groups=(SYSTEM_MASTERS, AUTHENTICATED))
+    client = Client(InProcessTransport(server, admin), clock=clock, user_agent="kube-controller-manager")
     for name in ("default", "kube-system", "kube-node-lease"):
         try:
             await client.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})

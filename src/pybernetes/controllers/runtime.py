@@ -343,9 +343,9 @@ class Controller:
 
     def failed(self, key: str, failure: Exception) -> None:
         """Told of every failed sync; the key comes back by itself."""
-        if is_status(failure, "Conflict"):
-            # Somebody wrote in between: the next look has their change. Nothing to report.
-            self.log.debug("conflict", key=key, error=str(failure))
+        if is_status(failure, "Conflict", "NotFound"):
+            # Somebody wrote, or deleted, in between: the next look sees it. Nothing to report.
+            self.log.debug("overtaken", key=key, error=str(failure))
         elif isinstance(failure, API_ERRORS):
             self.log.warning("sync failed", key=key, error=str(failure))
         else:
