@@ -31,17 +31,35 @@ class FieldError:
         return f"{self.path}: {self.body}"
 
 
+_GO_ESCAPES = {"\a": "\\a", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\v": "\\v"}
+_GO_ESCAPES |= {'"': '\\"', "\\": "\\\\"}
+_JSON_ESCAPES = str.maketrans(
+    {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+)
+
+
+def _go_escape(char: str) -> str:
+    if char in _GO_ESCAPES:
+        return _GO_ESCAPES[char]
+    if char == " " or char.isprintable():
+        return char
+    code = ord(char)
+    return f"\\x{code:02x}" if code < 0x80 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
 def go_quote(value: Any) -> str:
-    """A value as Go's ``%q``/``%v`` prints it inside field errors: strings quoted, the rest bare or as JSON."""
+    """A value as Go's ``%q``/``%v`` prints it inside field errors: strings quoted, the rest bare or as Go's JSON."""
     if isinstance(value, str):
-        return orjson.dumps(value).decode()
+        if value.isalnum() and value.isascii():
+            return f'"{value}"'
+        return '"' + "".join(_go_escape(char) for char in value) + '"'
     if value is None:
         return "null"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float):
         return go_float(value) if isinstance(value, float) else str(value)
-    return orjson.dumps(value).decode()
+    return orjson.dumps(value).decode().translate(_JSON_ESCAPES)
 
 
 def go_float(value: float) -> str:

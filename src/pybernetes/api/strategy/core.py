@@ -119,6 +119,12 @@ class ResourceQuotaStrategy(Strategy):
 class LimitRangeStrategy(Strategy):
     allow_create_on_update = True
 
+    def prepare_for_create(self, obj: Obj, *, user: Mapping[str, Any] | None = None) -> None:
+        super().prepare_for_create(obj, user=user)
+        metadata = section(obj, "metadata")
+        if not metadata.get("name") and metadata.get("uid"):
+            metadata["name"] = metadata["uid"]
+
 
 class EndpointsStrategy(Strategy):
     allow_create_on_update = True

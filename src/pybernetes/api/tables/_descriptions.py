@@ -1,22 +1,18 @@
-"""Descriptions of API fields, from the official definitions that ``kubernetes-validate`` carries."""
+"""Descriptions of API fields, from the official definitions."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from importlib import resources
-
-import orjson
-
-_FILE = "kubernetes-json-schema/v1.36.0-local/_definitions.json"
 
 
 def descriptions(references: Iterable[str]) -> dict[str, str]:
     """The description of each ``group.version.Type.field`` (or ``Type.field`` of meta/v1); what is unknown is left out.
 
-    Reads the whole file and keeps only these texts.
+    Reads the whole set of definitions and keeps only these texts.
     """
-    known = orjson.loads(resources.files("kubernetes_validate").joinpath(_FILE).read_bytes())
-    definitions = known["$defs"]
+    from ..openapi.definitions import load
+
+    definitions = load()
     found = {}
     for reference in references:
         owner, _, field = reference.rpartition(".")

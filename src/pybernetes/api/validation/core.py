@@ -12,7 +12,7 @@ from ..errors import duplicate, forbidden_field, invalid_value, not_supported, r
 from ..selectors import selector_from_map
 from .affinity import validate_taints
 from .amounts import validate_amount
-from .errors import Errors, Obj, invalid_each
+from .errors import Errors, Obj, invalid_each, sorted_map
 from .formats import config_key_problems, dns_label_problems, dns_subdomain_problems, size
 from .ip_formats import is_dual_stack, legacy_cidr
 from .kube_meta import finalizer_name, validate_meta, validate_meta_update
@@ -308,7 +308,7 @@ def _controller_spec(spec: Obj, old: Obj | None) -> Errors:
     labels = (template.get("metadata") or {}).get("labels") or {}
     if selector and not selector_from_map(selector).matches(labels):
         words = "`selector` does not match template `labels`"
-        found.append(invalid_value(f"{path}.metadata.labels", labels or None, words))
+        found.append(invalid_value(f"{path}.metadata.labels", sorted_map(labels) or None, words))
     found += validate_pod_template(template, path, template_options(template, (old or {}).get("template")))
     pod = template.get("spec") or {}
     if pod.get("restartPolicy") != "Always":

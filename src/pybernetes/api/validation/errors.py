@@ -41,6 +41,24 @@ def too_short(path: str, least: int) -> FieldError:
     return FieldError(path, "FieldValueTooShort", f"Too short: must be at least {least} bytes")
 
 
+def sorted_map(values: Obj | None) -> Obj | None:
+    """A map as Go's JSON prints it: by key."""
+    return None if values is None else dict(sorted(values.items()))
+
+
+def shown_selector(selector: Obj | None) -> Obj | None:
+    """A LabelSelector as Go's JSON prints it."""
+    if selector is None:
+        return None
+    shown: Obj = {}
+    if selector.get("matchLabels"):
+        shown["matchLabels"] = sorted_map(selector["matchLabels"])
+    if selector.get("matchExpressions"):
+        fields = ("key", "operator", "values")
+        shown["matchExpressions"] = [{f: e[f] for f in fields if e.get(f)} for e in selector["matchExpressions"]]
+    return shown
+
+
 def quoted_set(values: Iterable[str]) -> str:
     """A set of strings as Go's ``%v`` of a sorted slice prints it: ``[a b]``."""
     return "[" + " ".join(sorted(values)) + "]"
@@ -62,6 +80,8 @@ __all__ = [
     "invalid_each",
     "missing",
     "quoted_set",
+    "shown_selector",
+    "sorted_map",
     "too_few",
     "too_short",
 ]

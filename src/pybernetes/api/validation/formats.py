@@ -59,6 +59,11 @@ def max_length_words(limit: int) -> str:
     return f"must be no more than {limit} characters"
 
 
+def max_bytes_words(limit: int) -> str:
+    """What label keys and values are told; older formats speak of characters and mean the same."""
+    return f"must be no more than {limit} bytes"
+
+
 def regex_words(message: str, pattern: str, *examples: str) -> str:
     if not examples:
         return f"{message} (regex used for validation is '{pattern}')"
@@ -160,12 +165,15 @@ def qualified_name_problems(value: str) -> list[str]:
         if not parts[0]:
             found.append(f"prefix part {EMPTY_WORDS}")
         else:
-            found += [f"prefix part {problem}" for problem in dns_subdomain_problems(parts[0])]
+            if size(parts[0]) > 253:
+                found.append(f"prefix part {max_bytes_words(253)}")
+            if not _fits(_SUBDOMAIN, parts[0]):
+                found.append(f"prefix part {regex_words(_SUBDOMAIN_WORDS, _SUBDOMAIN, 'example.com')}")
     name = parts[-1]
     if not name:
         found.append(f"name part {EMPTY_WORDS}")
     elif size(name) > 63:
-        found.append(f"name part {max_length_words(63)}")
+        found.append(f"name part {max_bytes_words(63)}")
     if not _fits(_KEY, name):
         found.append(f"name part {words}")
     return found
@@ -176,7 +184,10 @@ def label_value_problems(value: str) -> list[str]:
         "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start "
         "and end with an alphanumeric character"
     )
-    return _checked(value, 63, _VALUE, words, "MyValue", "my_value", "12345")
+    found = [max_bytes_words(63)] if size(value) > 63 else []
+    if not _fits(_VALUE, value):
+        found.append(regex_words(words, _VALUE, "MyValue", "my_value", "12345"))
+    return found
 
 
 def identifier_problems(value: str) -> list[str]:

@@ -17,7 +17,7 @@ from .claims import (
     validate_claim_update,
 )
 from .diffs import diff
-from .errors import Errors, Obj, at, invalid_each, missing
+from .errors import Errors, Obj, at, invalid_each, missing, sorted_map
 from .formats import IMMUTABLE_WORDS, dns_label_problems, dns_subdomain_problems, size
 from .kube_meta import validate_meta, validate_meta_update
 from .meta import immutable, subdomain_name
@@ -145,7 +145,7 @@ def validate_volume_spec(
         found.append(required(at(path, "accessModes")))
     found += access_modes(modes, at(path, "accessModes"))
     if not inline:
-        found += _capacity(spec.get("capacity") or {}, at(path, "capacity"))
+        found += _capacity(spec.get("capacity"), at(path, "capacity"))
     found += _reclaim_policy(spec.get("persistentVolumeReclaimPolicy") or "", path, inline)
     affinity = spec.get("nodeAffinity")
     if affinity is not None:
@@ -174,12 +174,13 @@ def _inline_refusals(spec: Obj, path: str) -> Errors:
     return found
 
 
-def _capacity(capacity: Obj, path: str) -> Errors:
+def _capacity(given: Obj | None, path: str) -> Errors:
     found: Errors = []
+    capacity = given or {}
     if not capacity:
         found.append(required(path))
     if "storage" not in capacity or len(capacity) > 1:
-        found.append(not_supported(path, capacity or None, ["storage"]))
+        found.append(not_supported(path, sorted_map(given), ["storage"]))
     for name, value in capacity.items():
         found += basic_amount(value, f"{path}[{name}]") + positive_amount(value, f"{path}[{name}]")
     return found

@@ -12,7 +12,7 @@ from ..strategy.base import semantically_equal
 from .affinity import REQUIRED, validate_tolerations
 from .containers import trimmed_image
 from .diffs import diff
-from .errors import Errors, Obj
+from .errors import Errors, Obj, sorted_map
 from .formats import range_words
 from .kube_meta import validate_meta, validate_meta_update
 from .meta import subdomain_name
@@ -176,7 +176,7 @@ def _gated_changes(munged: Obj, before: Obj) -> Errors:
     if wanted != stored:
         if any(wanted.get(key) != value for key, value in stored.items()):
             words = "only additions to spec.nodeSelector are allowed (no mutations or deletions)"
-            found.append(invalid_value("spec.nodeSelector", munged.get("nodeSelector"), words))
+            found.append(invalid_value("spec.nodeSelector", sorted_map(munged.get("nodeSelector")), words))
         _restore(munged, before, "nodeSelector")
     affinity, old_affinity = munged.get("affinity"), before.get("affinity")
     nodes, old_nodes = (affinity or {}).get("nodeAffinity"), (old_affinity or {}).get("nodeAffinity")
