@@ -1,0 +1,82 @@
+"""A node in one process: container runtime, kubelet and its server, service proxy, pod network and DNS (``p8s agent``).
+
+The process first moves into its node's namespaces, while it still has a single thread, and only then imports the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import signal
+import sys
+from pathlib import Path
+
+import click
+
+from .layout import Layout, Settings
+from .machine import Machine, NodeNetwork, enter
+
+
+@click.command()
+@click.option("--data-dir", type=click.Path(file_okay=False), default=None, help="The cluster's data directory.")
+@click.option("--node", required=True, help="Which of the cluster's nodes to be.")
+def command(data_dir: str | None, node: str) -> None:
+    """Run a node: runtime, kubelet, proxy and DNS in one process."""
+    layout = Layout.of(data_dir)
+    settings = Settings.load(layout) or Settings()
+    if node not in settings.node_names:
+        raise click.ClickException(f"this cluster has no node {node!r}: {', '.join(settings.node_names)}")
+    place = Machine(layout, settings).node(node)
+    enter(place.netns, place.mount_namespace)
+    from ..concurrency.log import configure
+
+    configure()
+    import uvloop
+
+    with contextlib.suppress(asyncio.CancelledError):
+        uvloop.run(run(layout, settings, place))
+    sys.exit(0)
+
+
+async def run(layout: Layout, settings: Settings, place: NodeNetwork) -> None:
+    """Runs until SIGTERM; containers go on then."""
+    from ..client.informer import InformerFactory
+    from ..client.kubeconfig import client_from_kubeconfig
+    from ..concurrency import RealClock
+    from ..dns.cluster_dns import ClusterDns
+    from ..kubelet.containerd import Containerd
+    from ..kubelet.cri import CRIClient
+    from ..kubelet.kubelet import Kubelet
+    from ..kubelet.runtime.images import ensure_pause
+    from .addons import DNS_PORT
+    from .node_settings import containerd_settings, kubelet_settings
+
+    clock, rng = RealClock(), random.Random()
+    directory = layout.node(place.name)
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    runtime_settings = containerd_settings(layout, place)
+    containerd = Containerd(runtime_settings, clock)
+    proxy_client = client_from_kubeconfig(directory / "proxy.conf", clock=clock, user_agent="kube-proxy")
+    factory = InformerFactory(proxy_client, clock, rng)
+    dns = ClusterDns(
+        proxy_client, factory, clock, host=place.address, port=DNS_PORT, domain=settings.cluster_domain, rng=rng
+    )
+    async with asyncio.TaskGroup() as group:
+        group.create_task(containerd.run())
+        group.create_task(factory.run())
+        group.create_task(dns.run())
+        await containerd.ready.wait()
+        runtime = CRIClient(runtime_settings.endpoint)
+        await ensure_pause(runtime, runtime_settings.socket, clock)
+        kubelet_client = client_from_kubeconfig(directory / "kubelet.conf", clock=clock, user_agent="kubelet")
+        kubelet = Kubelet(
+            kubelet_settings(layout, settings, place, runtime_settings), kubelet_client, clock=clock, rng=rng, cri=runtime
+        )
+        group.create_task(kubelet.run())
+
+
+def log_file(layout: Layout, node: str) -> Path:
+    return layout.logs / f"{node}.log"

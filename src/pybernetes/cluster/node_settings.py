@@ -1,0 +1,40 @@
+"""The settings of one node of ``p8s up``: where its runtime and kubelet keep their things."""
+
+from __future__ import annotations
+
+from ..kubelet.containerd import ContainerdSettings
+from ..kubelet.runtime.images import PAUSE_IMAGE
+from ..kubelet.settings import KubeletSettings
+from .addons import dns_address
+from .cleanup import cgroup_name
+from .layout import Layout, Settings
+from .machine import NodeNetwork
+
+
+def containerd_settings(layout: Layout, place: NodeNetwork) -> ContainerdSettings:
+    directory = layout.node(place.name)
+    return ContainerdSettings(
+        root=directory / "containerd",
+        state=layout.run / place.name,
+        cni_conf_dir=directory / "cni",
+        sandbox_image=PAUSE_IMAGE,
+        shared_directories=[directory / "kubelet"],
+    )
+
+
+def kubelet_settings(
+    layout: Layout, settings: Settings, place: NodeNetwork, runtime: ContainerdSettings
+) -> KubeletSettings:
+    directory = layout.node(place.name)
+    return KubeletSettings(
+        node_name=place.name,
+        root_dir=directory / "kubelet",
+        pod_logs_dir=directory / "logs" / "pods",
+        container_logs_dir=directory / "logs" / "containers",
+        container_runtime_endpoint=runtime.endpoint,
+        node_ips=(place.address,),
+        cluster_dns=(dns_address(settings),),
+        cluster_domain=settings.cluster_domain,
+        cgroup_root=f"/{cgroup_name(layout.tag)}/{place.name}",
+        pod_infra_container_image=PAUSE_IMAGE,
+    )
