@@ -304,7 +304,7 @@ class ApiServer:
             self.auditor.begin(request, received)
         if "impersonate-user" in request.headers or "impersonate-uid" in request.headers:
             await self._impersonate(request, info)
-        await self.authorize(request.user, info, request.audit if self.auditor is not None else None)
+        await self.authorize(request, info)
         if not info.is_resource:
             return await self._non_resource(request)
         return await self.answerer.answer(request, info)
@@ -326,23 +326,23 @@ class ApiServer:
         """Raises StatusError 403 where the sender may not be whom it asks to be."""
         if self.config.authorizer is None:
             return
-        asked = attributes_of(request.user, info)
+        asked = attributes_of(request, info)
         impersonated = await impersonate(asked, request.headers, self.config.authorizer)
         if impersonated is not None:
             request.user = impersonated.user
             if self.auditor is not None:
                 self.auditor.impersonated(request, impersonated.user, impersonated.constraint)
 
-    async def authorize(self, user: UserInfo, info: RequestInfo, audit: dict[str, Any] | None = None) -> None:
-        """Raises StatusError 403. ``audit`` is where the decision is noted."""
+    async def authorize(self, request: Request, info: RequestInfo) -> None:
+        """Raises StatusError 403."""
         authorizer = self.config.authorizer
         if authorizer is None:
             return
-        attributes = attributes_of(user, info)
+        attributes = attributes_of(request, info)
         verdict = await authorizer.authorize(attributes)
         allowed = verdict.decision is Decision.ALLOW
-        if audit is not None:
-            annotations = audit.setdefault("annotations", {})
+        if self.auditor is not None:
+            annotations = request.audit.setdefault("annotations", {})
             annotations["authorization.k8s.io/decision"] = "allow" if allowed else "forbid"
             annotations["authorization.k8s.io/reason"] = verdict.reason
         if not allowed:
@@ -398,13 +398,21 @@ def error_response(failure: StatusError) -> Response:
     return response
 
 
-def attributes_of(user: UserInfo, info: RequestInfo) -> Attributes:
+_SELECTING_VERBS = frozenset({"list", "watch", "deletecollection"})
+
+
+def attributes_of(request: Request, info: RequestInfo) -> Attributes:
     """The question that a request puts to the authorizer."""
+    user = request.user
     if not info.is_resource:
         return Attributes(user, info.verb, path=info.path)
+    fields = labels = ""
+    if request.raw_query and info.verb in _SELECTING_VERBS:
+        fields, labels = request.param("fieldSelector"), request.param("labelSelector")
     return Attributes(
-        user, info.verb, info.group, info.version, info.resource, info.subresource, info.namespace, info.name, info.path
-    )
+        user, info.verb, info.group, info.version, info.resource, info.subresource, info.namespace, info.name, info.path,
+        fields, labels,
+    )  # fmt: skip
 
 
 def quote_warning(text: str) -> str:

@@ -82,7 +82,10 @@ def build(tag: str, output: str, directory: str, entrypoint: tuple[str, ...]) ->
     layer = archive.Layer()
     for child in sorted(Path(directory).iterdir()):
         layer.copy(child, child.name)
-    config = {"Entrypoint": list(entrypoint), "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]}
+    config = {
+        "Entrypoint": list(entrypoint),
+        "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
+    }
     content = archive.build(full_name(tag), [layer.finish()], config, machine=platform.machine())
     Path(output).write_bytes(content)
     click.echo(f"  ✓ {output} holds {full_name(tag)}")

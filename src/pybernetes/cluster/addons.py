@@ -1,4 +1,4 @@
-"""What a cluster of ours holds beside what every API server makes: the DNS Service and its endpoints, the administrators' binding.
+"""What a cluster of ours holds beside what every API server makes: the DNS Service, its endpoints, its rights.
 
 The objects are applied again at every start, so an upgrade brings its changes and a deletion by hand is mended.
 """
@@ -10,7 +10,7 @@ import ipaddress
 
 from ..api.errors import StatusError
 from ..api.meta import Object, is_condition_true, name_of
-from ..api.resources import CLUSTER_ROLE_BINDINGS, ENDPOINT_SLICES, GVR, NODES, SERVICES
+from ..api.resources import ENDPOINT_SLICES, GVR, NODES, ROLE_BINDINGS, ROLES, SERVICES
 from ..client.informer import InformerFactory
 from ..client.rest import Client
 from ..client.transport import TransportError
@@ -68,15 +68,25 @@ def dns_endpoints(addresses: list[str]) -> Object:
     }
 
 
-def administrators() -> Object:
-    """kubeadm's binding: who is in its group may do everything."""
-    return {
-        "apiVersion": "rbac.authorization.k8s.io/v1",
-        "kind": "ClusterRoleBinding",
-        "metadata": {"name": "kubeadm:cluster-admins"},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
-        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "kubeadm:cluster-admins"}],
+def dns_configuration_reader() -> list[tuple[GVR, Object]]:
+    """Lets the nodes' DNS servers, which act as the service proxy's user, read their ConfigMap."""
+    meta = {"name": "pybernetes:dns", "namespace": "kube-system"}
+    group = "rbac.authorization.k8s.io"
+    rule = {
+        "apiGroups": [""],
+        "resources": ["configmaps"],
+        "resourceNames": ["kube-dns"],
+        "verbs": ["get", "list", "watch"],
     }
+    role = {"apiVersion": f"{group}/v1", "kind": "Role", "metadata": meta, "rules": [rule]}
+    binding = {
+        "apiVersion": f"{group}/v1",
+        "kind": "RoleBinding",
+        "metadata": meta,
+        "roleRef": {"apiGroup": group, "kind": "Role", "name": meta["name"]},
+        "subjects": [{"apiGroup": group, "kind": "User", "name": "system:kube-proxy"}],
+    }
+    return [(ROLES, role), (ROLE_BINDINGS, binding)]
 
 
 def internal_address(node: Object) -> str:
@@ -95,10 +105,10 @@ class Addons:
         self._backoff = Backoff(0.2, 30.0)
 
     async def run(self) -> None:
-        await self._apply(CLUSTER_ROLE_BINDINGS, administrators())
         if not self._settings.nodes:
             return
-        await self._apply(SERVICES, dns_service(self._settings))
+        for gvr, obj in [*dns_configuration_reader(), (SERVICES, dns_service(self._settings))]:
+            await self._apply(gvr, obj)
         await self._nodes.wait_synced()
         applied: list[str] | None = None
         while True:

@@ -10,7 +10,6 @@ import contextlib
 import random
 import signal
 import sys
-from pathlib import Path
 
 import click
 
@@ -49,8 +48,9 @@ async def run(layout: Layout, settings: Settings, place: NodeNetwork) -> None:
     from ..kubelet.cri import CRIClient
     from ..kubelet.kubelet import Kubelet
     from ..kubelet.runtime.images import ensure_pause
+    from ..kubelet.server.server import KubeletServer
     from .addons import DNS_PORT
-    from .node_settings import containerd_settings, kubelet_settings
+    from .node_settings import containerd_settings, kubelet_server_tls, kubelet_settings
 
     clock, rng = RealClock(), random.Random()
     directory = layout.node(place.name)
@@ -73,10 +73,11 @@ async def run(layout: Layout, settings: Settings, place: NodeNetwork) -> None:
         await ensure_pause(runtime, runtime_settings.socket, clock)
         kubelet_client = client_from_kubeconfig(directory / "kubelet.conf", clock=clock, user_agent="kubelet")
         kubelet = Kubelet(
-            kubelet_settings(layout, settings, place, runtime_settings), kubelet_client, clock=clock, rng=rng, cri=runtime
+            kubelet_settings(layout, settings, place, runtime_settings),
+            kubelet_client,
+            clock=clock,
+            rng=rng,
+            cri=runtime,
         )
         group.create_task(kubelet.run())
-
-
-def log_file(layout: Layout, node: str) -> Path:
-    return layout.logs / f"{node}.log"
+        group.create_task(KubeletServer(kubelet, kubelet_server_tls(layout, place)).run())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ssl
+
 from ..kubelet.containerd import ContainerdSettings
 from ..kubelet.runtime.images import PAUSE_IMAGE
 from ..kubelet.settings import KubeletSettings
@@ -38,3 +40,14 @@ def kubelet_settings(
         cgroup_root=f"/{cgroup_name(layout.tag)}/{place.name}",
         pod_infra_container_image=PAUSE_IMAGE,
     )
+
+
+def kubelet_server_tls(layout: Layout, place: NodeNetwork) -> ssl.SSLContext:
+    """Shows the node's serving certificate; client certificates of the cluster's authority are asked for, tokens do too."""
+    directory = layout.node(place.name)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(directory / "kubelet.crt", directory / "kubelet.key")
+    context.load_verify_locations(layout.pki / "ca.crt")
+    context.verify_mode = ssl.CERT_OPTIONAL
+    return context
