@@ -10,7 +10,16 @@ import ipaddress
 
 from ..api.errors import StatusError
 from ..api.meta import Object, is_condition_true, name_of
-from ..api.resources import ENDPOINT_SLICES, GVR, NODES, ROLE_BINDINGS, ROLES, SERVICES
+from ..api.resources import (
+    CLUSTER_ROLE_BINDINGS,
+    CLUSTER_ROLES,
+    ENDPOINT_SLICES,
+    GVR,
+    NODES,
+    ROLE_BINDINGS,
+    ROLES,
+    SERVICES,
+)
 from ..client.informer import InformerFactory
 from ..client.rest import Client
 from ..client.transport import TransportError
@@ -68,25 +77,49 @@ def dns_endpoints(addresses: list[str]) -> Object:
     }
 
 
-def dns_configuration_reader() -> list[tuple[GVR, Object]]:
-    """Lets the nodes' DNS servers, which act as the service proxy's user, read their ConfigMap."""
-    meta = {"name": "pybernetes:dns", "namespace": "kube-system"}
+def node_network_rights() -> list[tuple[GVR, Object]]:
+    """What a node's proxy, policies and DNS read beyond upstream's role for kube-proxy, whose user they act as."""
     group = "rbac.authorization.k8s.io"
-    rule = {
-        "apiGroups": [""],
-        "resources": ["configmaps"],
-        "resourceNames": ["kube-dns"],
-        "verbs": ["get", "list", "watch"],
+    version = f"{group}/v1"
+    subjects = [{"apiGroup": group, "kind": "User", "name": "system:kube-proxy"}]
+    reading = ["get", "list", "watch"]
+    cluster = {"name": "pybernetes:node-network"}
+    dns = {"name": "pybernetes:dns", "namespace": "kube-system"}
+    role = {
+        "apiVersion": version,
+        "kind": "ClusterRole",
+        "metadata": cluster,
+        "rules": [
+            {"apiGroups": [""], "resources": ["pods", "namespaces", "nodes"], "verbs": reading},
+            {"apiGroups": ["networking.k8s.io"], "resources": ["networkpolicies"], "verbs": reading},
+        ],
     }
-    role = {"apiVersion": f"{group}/v1", "kind": "Role", "metadata": meta, "rules": [rule]}
+    config_role = {
+        "apiVersion": version,
+        "kind": "Role",
+        "metadata": dns,
+        "rules": [{"apiGroups": [""], "resources": ["configmaps"], "resourceNames": ["kube-dns"], "verbs": reading}],
+    }
     binding = {
-        "apiVersion": f"{group}/v1",
-        "kind": "RoleBinding",
-        "metadata": meta,
-        "roleRef": {"apiGroup": group, "kind": "Role", "name": meta["name"]},
-        "subjects": [{"apiGroup": group, "kind": "User", "name": "system:kube-proxy"}],
+        "apiVersion": version,
+        "kind": "ClusterRoleBinding",
+        "metadata": cluster,
+        "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": cluster["name"]},
+        "subjects": subjects,
     }
-    return [(ROLES, role), (ROLE_BINDINGS, binding)]
+    config_binding = {
+        "apiVersion": version,
+        "kind": "RoleBinding",
+        "metadata": dns,
+        "roleRef": {"apiGroup": group, "kind": "Role", "name": dns["name"]},
+        "subjects": subjects,
+    }
+    return [
+        (CLUSTER_ROLES, role),
+        (ROLES, config_role),
+        (CLUSTER_ROLE_BINDINGS, binding),
+        (ROLE_BINDINGS, config_binding),
+    ]
 
 
 def internal_address(node: Object) -> str:
@@ -107,7 +140,7 @@ class Addons:
     async def run(self) -> None:
         if not self._settings.nodes:
             return
-        for gvr, obj in [*dns_configuration_reader(), (SERVICES, dns_service(self._settings))]:
+        for gvr, obj in [*node_network_rights(), (SERVICES, dns_service(self._settings))]:
             await self._apply(gvr, obj)
         await self._nodes.wait_synced()
         applied: list[str] | None = None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import random
 import signal
 import sys
@@ -28,6 +29,8 @@ def command(data_dir: str | None, node: str) -> None:
         raise click.ClickException(f"this cluster has no node {node!r}: {', '.join(settings.node_names)}")
     place = Machine(layout, settings).node(node)
     enter(place.netns, place.mount_namespace)
+    # gRPC would else take a lock and log a line at every child process; none of our children uses gRPC.
+    os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
     from ..concurrency.log import configure
 
     configure()
@@ -49,8 +52,11 @@ async def run(layout: Layout, settings: Settings, place: NodeNetwork) -> None:
     from ..kubelet.kubelet import Kubelet
     from ..kubelet.runtime.images import ensure_pause
     from ..kubelet.server.server import KubeletServer
+    from ..proxy.podnetwork import PodNetwork
+    from ..proxy.proxier import ServiceProxy
     from .addons import DNS_PORT
     from .node_settings import containerd_settings, kubelet_server_tls, kubelet_settings
+    from .pod_addresses import PodAddresses
 
     clock, rng = RealClock(), random.Random()
     directory = layout.node(place.name)
@@ -64,10 +70,19 @@ async def run(layout: Layout, settings: Settings, place: NodeNetwork) -> None:
     dns = ClusterDns(
         proxy_client, factory, clock, host=place.address, port=DNS_PORT, domain=settings.cluster_domain, rng=rng
     )
+    proxy = ServiceProxy(proxy_client, factory, clock, node_name=place.name, cluster_cidr=settings.pod_cidr)
+    network = PodNetwork(factory, clock, node_name=place.name, mode=settings.network)
+    addresses = PodAddresses(
+        factory,
+        node_name=place.name,
+        directory=runtime_settings.cni_conf_dir,
+        state=directory / "addresses",
+        overlay=settings.network == "vxlan",
+    )
     async with asyncio.TaskGroup() as group:
         group.create_task(containerd.run())
-        group.create_task(factory.run())
-        group.create_task(dns.run())
+        for component in (factory, dns, proxy, network, addresses):
+            group.create_task(component.run())
         await containerd.ready.wait()
         runtime = CRIClient(runtime_settings.endpoint)
         await ensure_pause(runtime, runtime_settings.socket, clock)

@@ -199,8 +199,16 @@ async def down(layout: Layout, clock: Clock, *, purge: bool, progress: Progress)
 
 
 async def _wait_ended(pid: int, clock: Clock) -> None:
-    while Path(f"/proc/{pid}").exists():
+    while _runs(pid):
         await clock.sleep(0.02)
+
+
+def _runs(pid: int) -> bool:
+    """A zombie does not: where ``up`` gives up, the supervisor is its own child that nobody has waited for."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 def remove_data(path: Path) -> None:
