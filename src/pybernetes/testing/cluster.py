@@ -145,7 +145,7 @@ async def start_cluster(
     server = ApiServer(MemoryStore(clock), clock, rng, config)
     await server.start()
     cluster = Cluster(server, clock)
-    stop = asyncio.Event()
+    failure: Exception | None = None
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(server.run())]
         if http:
@@ -157,10 +157,13 @@ async def start_cluster(
         try:
             await _wait_usable(cluster, nodes, controllers)
             yield cluster
+        except Exception as error:  # noqa: BLE001 - the test's own: raised again below, not wrapped in a group
+            failure = error
         finally:
-            stop.set()
             for task in reversed(tasks):
                 task.cancel()
+    if failure is not None:
+        raise failure
 
 
 def _components(
