@@ -49,16 +49,16 @@ async def test_a_namespace_goes_with_all_that_is_in_it(p8s_cluster):
     await cluster.wait_gone(NAMESPACES, "shop")
 
 
-def test_a_day_of_virtual_time_costs_little():
+def test_an_hour_of_virtual_time_costs_little():
     async def main(clock):
         async with start_cluster(clock=clock, seed=1) as cluster:
             before = clock.now()
-            await clock.sleep(24 * 3600)
+            await clock.sleep(3600)
             node = await cluster.client.get(NODES, "sim-0")
-            assert is_condition_true(node, "Ready"), "leases were renewed all day"
+            assert is_condition_true(node, "Ready"), "leases were renewed all the hour"
             return clock.now() - before
 
-    assert run_virtually(main) == pytest.approx(24 * 3600, abs=1)
+    assert run_virtually(main) == pytest.approx(3600, abs=1)
 
 
 async def test_nothing_is_left_behind():

@@ -95,14 +95,19 @@ def tls_context(
     else:
         context.load_default_certs()
     if certificate and key:
-        descriptor, path = tempfile.mkstemp(prefix="p8s-")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(certificate + b"\n" + key)
-            context.load_cert_chain(path)
-        finally:
-            os.unlink(path)
+        load_certificate(context, certificate, key)
     return context
+
+
+def load_certificate(context: ssl.SSLContext, certificate: bytes, key: bytes) -> None:
+    """Gives a context its certificate and key from PEM bytes; ``ssl`` itself takes only files."""
+    descriptor, path = tempfile.mkstemp(prefix="p8s-")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(certificate + b"\n" + key)
+        context.load_cert_chain(path)
+    finally:
+        os.unlink(path)
 
 
 def document_for(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import ssl
 import tempfile
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
@@ -17,10 +18,14 @@ import yaml
 from ..api.errors import StatusError
 from ..api.meta import Object, is_condition_true, resource_version_of
 from ..api.resources import GVK, GVR, NODES, SERVICE_ACCOUNTS, builtin_by_gvk, parse_api_version
+from ..apiserver.authn import AuthenticationOptions
+from ..apiserver.authn.jwt import load_verification_keys
+from ..apiserver.authn.tokens import AudienceAgnostic, StaticTokens
+from ..apiserver.composition import Options, compose
 from ..apiserver.http import HttpServer
 from ..apiserver.inprocess import InProcessTransport
-from ..apiserver.server import ApiServer, ServerConfig
-from ..client import kubeconfig
+from ..apiserver.server import ApiServer
+from ..client import kubeconfig, signing
 from ..client.informer import InformerFactory
 from ..client.rest import Client
 from ..cluster.simulated.nodes import SimulatedNodes
@@ -28,21 +33,26 @@ from ..cluster.simulated.stages import DEFAULT_STAGES, Stage
 from ..concurrency import Clock, RealClock, VirtualClock, virtual_event_loop
 from ..controllers.manager import ControllerManager
 from ..controllers.settings import Settings
-from ..hooks.identity import AUTHENTICATED, LOOPBACK, UserInfo
+from ..hooks.identity import AUTHENTICATED, LOOPBACK, SYSTEM_MASTERS, UserInfo
 from ..scheduler.scheduler import Scheduler
 from ..storage.memory import MemoryStore
 
 T = TypeVar("T")
+CENTURY = 100 * 365 * 86400.0
 
 
 class Cluster:
     """A running cluster. ``client`` acts as an administrator."""
 
-    def __init__(self, server: ApiServer, clock: Clock) -> None:
+    def __init__(self, server: ApiServer, clock: Clock, token: str) -> None:
         self.server, self.clock = server, clock
+        self.token = token
+        """An administrator's bearer token, for clients over HTTP."""
         self.client = self.client_as(LOOPBACK)
         self.url = ""
         """Where other clients reach it, if ``http`` was asked for."""
+        self.ca = b""
+        """The authority of its certificate, PEM."""
 
     def client_as(self, user: UserInfo | str, groups: Sequence[str] = ()) -> Client:
         """A client that the server takes for this user."""
@@ -54,9 +64,7 @@ class Cluster:
         """For clients outside this process' objects: kubectl, other libraries. Needs ``http``."""
         if not self.url:
             raise RuntimeError("this cluster has no HTTP address: start it with http=True")
-        document = kubeconfig.document_for(self.url, b"", user="admin")
-        del document["clusters"][0]["cluster"]["certificate-authority-data"]
-        kubeconfig.write(path, document)
+        kubeconfig.write(path, kubeconfig.document_for(self.url, self.ca, user="admin", token=self.token))
         return Path(path)
 
     async def apply(self, manifest: str | Object) -> list[Object]:
@@ -133,26 +141,29 @@ async def start_cluster(
     controllers: Sequence[str] = ("*",),
     schedule: bool = True,
     stages: Sequence[Stage] = DEFAULT_STAGES,
-    config: ServerConfig | None = None,
+    options: Options | None = None,
 ) -> AsyncIterator[Cluster]:
     """Starts a cluster in this event loop and stops it at the end of the block, leaving no task behind.
 
     ``nodes`` simulated nodes run pods by ``stages``; ``controllers`` as in ``--controllers``; ``http`` serves on the loopback too, on
-    ``port`` (0: a free one). A ``seed`` makes every random choice repeatable.
+    ``port`` (0: a free one). A ``seed`` makes every random choice repeatable. ``options`` replace the API server's (RBAC, the
+    default admission plugins).
     """
     clock = clock or RealClock()
     rng = random.Random(seed)
-    server = ApiServer(MemoryStore(clock), clock, rng, config)
+    token = f"{rng.getrandbits(128):032x}"
+    server = compose(MemoryStore(clock), clock, rng, options or default_options(token))
     await server.start()
-    cluster = Cluster(server, clock)
+    cluster = Cluster(server, clock, token)
     failure: Exception | None = None
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(server.run())]
         if http:
             front, started = HttpServer(server, clock), asyncio.Event()
-            tasks.append(group.create_task(front.run("127.0.0.1", port, started=started)))
+            tls, cluster.ca = _serving_tls()
+            tasks.append(group.create_task(front.run("127.0.0.1", port, tls=tls, started=started)))
             await started.wait()
-            cluster.url = f"http://127.0.0.1:{front.port}"
+            cluster.url = f"https://127.0.0.1:{front.port}"
         tasks += [group.create_task(run) for run in _components(cluster, nodes, controllers, schedule, stages, rng)]
         try:
             await _wait_usable(cluster, nodes, controllers)
@@ -164,6 +175,25 @@ async def start_cluster(
                 task.cancel()
     if failure is not None:
         raise failure
+
+
+def default_options(token: str) -> Options:
+    """RBAC and the default admission plugins, as ``p8s up`` has them; ``token`` is an administrator's."""
+    key = signing.key_to_pem(signing.new_key())
+    admin = UserInfo("admin", groups=(SYSTEM_MASTERS,))
+    authentication = AuthenticationOptions(service_account_keys=load_verification_keys(key))
+    authentication.extra_tokens = (AudienceAgnostic(StaticTokens({token: admin}), authentication.audiences),)
+    return Options(authentication=authentication, signing_key=key)
+
+
+def _serving_tls() -> tuple[ssl.SSLContext, bytes]:
+    """A context with a certificate of its own authority for the loopback, and the authority. Valid in any virtual time."""
+    authority = signing.new_authority("pybernetes-testing", now=0.0, lifetime=CENTURY)
+    subject = signing.Subject("kube-apiserver", (), ("127.0.0.1", "localhost"))
+    certificate, key = signing.issue(authority, subject, signing.SERVER_USAGES, now=0.0, lifetime=CENTURY)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    kubeconfig.load_certificate(context, certificate, key)
+    return context, authority.pem
 
 
 def _components(
