@@ -10,7 +10,7 @@ import errno
 import os
 import select
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from ..api.meta import Object, uid_of
 from ..api.quantity import quantity_milli, quantity_value
 from ..concurrency import logger
 from .pod import qos
+from .pod.model import all_containers_of
+from .pod.resize import Change
 
 log = logger("kubelet.cgroups")
 
@@ -37,7 +39,7 @@ _V1 = (
     "systemd",
 )
 _V2 = ("cpu", "cpuset", "memory", "pids", "io", "hugetlb")
-_CLASSES = {qos.GUARANTEED: "", qos.BURSTABLE: "burstable", qos.BEST_EFFORT: "besteffort"}
+_CLASSES = {qos.GUARANTEED: "", "Burstable": "burstable", qos.BEST_EFFORT: "besteffort"}
 
 
 class Cgroups:
@@ -82,8 +84,8 @@ class Cgroups:
         self._apply(self._top, {"cpu_shares": shares, "memory_limit_in_bytes": memory})
         self._apply(f"{self._top}/besteffort", {"cpu_shares": qos.MIN_SHARES})
 
-    def ensure_pod(self, pod: Object) -> None:
-        """Raises OSError."""
+    def ensure_pod(self, pod: Object, *, growing_only: bool = False) -> None:
+        """``growing_only`` leaves limits alone that would become smaller. Raises OSError."""
         if not self._per_qos:
             return
         path = self.parent_for(pod)[1:]
@@ -93,7 +95,46 @@ class Cgroups:
         values = qos.linux_resources(requests, _complete_limits(pod, limits))
         if qos.qos_class(pod) == qos.BEST_EFFORT:
             values = {"cpu_shares": qos.MIN_SHARES}
+        if growing_only:
+            values = {k: v for k, v in values.items() if v == 0 or v >= self._read_limit(path, k)}
         self._apply(path, values | {"pids_limit": self._pids_limit})
+
+    def _read_limit(self, path: str, key: str) -> int:
+        """A limit in force, 0 where there is none (or it is no limit)."""
+        names = {
+            "cpu_quota": ("cpu.cfs_quota_us", "cpu.max"),
+            "memory_limit_in_bytes": ("memory.limit_in_bytes", "memory.max"),
+        }
+        if key not in names:
+            return 0
+        file = names[key][self._version == 2]
+        tree = self._root if self._version == 2 else self._named.get(file.partition(".")[0])
+        if tree is None:
+            return 0
+        text = (tree / path / file).read_text().split()[0]
+        return int(text) if text.isdigit() and int(text) < 1 << 60 else 1 << 62
+
+    async def check_shrinking(self, pod: Object, resized: Sequence[Change]) -> None:
+        """Raises OSError where a memory limit is to become smaller than what is in use."""
+        for change in resized:
+            if not change.memory_shrinks:
+                continue
+            spec = next(c for c in all_containers_of(pod) if c["name"] == change.name)
+            limit = quantity_value(qos.resources_of(spec, "limits").get("memory", 0))
+            used = self.container_memory(pod, change.container_id)
+            if used is not None and limit and used >= limit:
+                text = (
+                    f'attempting to set container "{change.name}" memory limit ({limit}) below current usage ({used})'
+                )
+                raise OSError(errno.EBUSY, f"cannot decrease memory limits: {text}")
+
+    def container_memory(self, pod: Object, container_id: str) -> int | None:
+        file = "memory.current" if self._version == 2 else "memory.usage_in_bytes"
+        tree = self._root if self._version == 2 else self._named.get("memory")
+        if tree is None:
+            return None
+        path = tree / self.parent_for(pod)[1:] / container_id / file
+        return int(path.read_text()) if path.exists() else None
 
     def exists(self, pod: Object) -> bool:
         path = self.parent_for(pod)[1:]

@@ -16,6 +16,7 @@ from ..client.rest import Client
 from ..client.transport import TransportError
 from ..concurrency import Clock, logger
 from . import linux, lookups
+from .allocation import Allocations
 from .cgroups import Cgroups
 from .context import Context
 from .cri import CRIClient, CRIError
@@ -28,7 +29,7 @@ from .orphans import pod_from_runtime
 from .pod import lifecycle
 from .pod.admission import Rejection, admit, victims
 from .pod.lifecycle import Stage
-from .pod.model import is_mirror
+from .pod.model import is_critical, is_mirror
 from .pod.naming import parse_resolv_conf
 from .pod.probing import View
 from .pod.qos import qos_class
@@ -137,6 +138,7 @@ class Kubelet:
         self.pod_runtime = PodRuntime(self.context, self.cache, self.images, self.preparation, self.cgroups)
         self.prober = Prober(self.runtime, clock, self, rng=self._rng)
         self.status = StatusManager(self.client, clock, stored=self._stored, observed=self._observed)
+        self.allocations = Allocations(self.context, self._node, self._others)
         self.steps = PodSteps(
             self.context,
             cache=self.cache,
@@ -147,6 +149,7 @@ class Kubelet:
             runtime=self.pod_runtime,
             prober=self.prober,
             cgroups=self.cgroups,
+            allocations=self.allocations,
             network_error=lambda: self._network,
             forget=self._forgotten,
         )
@@ -253,7 +256,12 @@ class Kubelet:
         self.workers.start(pod)
 
     def _active(self) -> list[Object]:
-        return [p for p in self.workers.pods() if self.workers.stage(uid_of(p)) in (Stage.SYNC, Stage.TERMINATING)]
+        """The pods that take up room on the node, with what they have been given."""
+        found = (p for p in self.workers.pods() if self.workers.stage(uid_of(p)) in (Stage.SYNC, Stage.TERMINATING))
+        return [self.allocations.effective(p) for p in found]
+
+    def _others(self, uid: str) -> list[Object]:
+        return [p for p in self._active() if uid_of(p) != uid]
 
     def _admit(self, pod: Object) -> Rejection | None:
         others = self._active()
@@ -273,8 +281,6 @@ class Kubelet:
         return rejection
 
     def _pressure_rejection(self, pod: Object) -> Rejection | None:
-        from .pod.model import is_critical
-
         if not self._pressures or is_critical(pod):
             return None
         if self._pressures == {"MemoryPressure"} and qos_class(pod) != "BestEffort":
@@ -384,6 +390,8 @@ class Kubelet:
     def _forgotten(self, pod: Object) -> None:
         uid = uid_of(pod)
         self.status.forget(uid)
+        for waiting in self.allocations.deferred():
+            self.workers.send(waiting, lifecycle.Poked())
         self._in_background(self._remove_leftovers(uid))
 
     async def _remove_leftovers(self, uid: str) -> None:

@@ -45,7 +45,7 @@ from .pod.naming import (
     pod_log_directory,
 )
 from .pod.restarts import CrashBackoff, go_duration
-from .pod.runtime_config import container_config, sandbox_config
+from .pod.runtime_config import container_config, container_resources, sandbox_config
 from .preparing import Preparation, next_restart_count
 from .runtime_cache import RuntimeCache
 from .volumes.sources import Mounted
@@ -62,6 +62,11 @@ class Outcome:
     """What came of a sync. ``reasons``: container -> why its start failed, None where it succeeded."""
 
     reasons: dict[str, tuple[str, str] | None] = field(default_factory=dict)
+    started: dict[str, str] = field(default_factory=dict)
+    """Container -> id of its new instance."""
+    updated: list[str] = field(default_factory=list)
+    """Containers whose resources were changed in place."""
+    resize_error: str = ""
     ok: bool = True
     again: float | None = None
 
@@ -123,6 +128,8 @@ class PodRuntime:
                 await self._reset(pod, container, runtime)
         if step.stopping():
             return outcome
+        if actions.update:
+            await self._update(pod, actions, outcome)
         sandbox_id, ips = actions.sandbox_id, runtime.ips
         if actions.create_sandbox:
             created = await self._create_sandbox(pod, actions, outcome)
@@ -150,6 +157,23 @@ class PodRuntime:
             if step.stopping():
                 return
             await start.one(name)
+
+    async def _update(self, pod: Object, actions: Actions, outcome: Outcome) -> None:
+        """Changes resources in place: the pod's limits give way first where they grow, last where they shrink."""
+        try:
+            await self._cgroups.check_shrinking(pod, actions.update)
+            await asyncio.to_thread(self._cgroups.ensure_pod, pod, growing_only=True)
+            for change in actions.update:
+                spec = container_spec(pod, change.name)
+                assert spec is not None
+                await self._context.cri.update_container_resources(
+                    change.container_id, container_resources(pod, spec, self._context.node)
+                )
+                outcome.updated.append(change.name)
+            await asyncio.to_thread(self._cgroups.ensure_pod, pod)
+        except (CRIError, OSError) as failure:
+            outcome.resize_error = str(failure)
+            outcome.later(RETRY)
 
     async def _reset(self, pod: Object, container: Container, runtime: RuntimePod) -> None:
         if container.state == RUNNING:
@@ -407,6 +431,7 @@ class _Start:
         except CRIError as failure:
             tell(WARNING, "Failed", f"Error: {failure.detail}")
             raise StartFailed("CreateContainerError", failure.detail, RETRY) from failure
+        self._outcome.started[spec["name"]] = identity
         tell(NORMAL, "Created", "Container created")
         try:
             await context.cri.start_container(identity)

@@ -11,6 +11,7 @@ from ..api.meta import Object, namespace_of, uid_of
 from ..api.times import parse_time
 from ..client.events import WARNING
 from ..concurrency import logger
+from .allocation import Allocations
 from .cgroups import Cgroups
 from .context import Context
 from .objects import ObjectCache
@@ -48,8 +49,8 @@ class Memory:
     mount_failures: int = 0
     reasons: dict[str, tuple[str, str]] = field(default_factory=dict)
     override: Mapping[str, Any] = field(default_factory=dict)
-    conditions: dict[str, Object] = field(default_factory=dict)
-    """Conditions of a passing kind (resize, disruption), by type."""
+    disruption: Object | None = None
+    """The DisruptionTarget condition, where the node ends the pod for a reason of its own."""
 
 
 class PodSteps:
@@ -67,13 +68,14 @@ class PodSteps:
         runtime: PodRuntime,
         prober: Prober,
         cgroups: Cgroups,
+        allocations: Allocations,
         network_error: Callable[[], str],
         forget: Callable[[Object], None],
     ) -> None:
         self._context, self._cache, self._status, self._volumes = context, cache, status, volumes
         self._objects, self._preparation, self._runtime = objects, preparation, runtime
         self._prober, self._cgroups, self._network_error = prober, cgroups, network_error
-        self._forget = forget
+        self._allocations, self._forget = allocations, forget
         self._memory: dict[str, Memory] = {}
 
     def memory(self, uid: str) -> Memory:
@@ -94,8 +96,12 @@ class PodSteps:
             recursive_read_only=self._preparation.recursive_read_only,
             terminal=terminal,
             override=memory.override,
-            extra_conditions=list(memory.conditions.values()),
+            actuated=self._allocations.actuated(uid),
+            extra_conditions=[] if terminal else self._allocations.conditions(uid),
         )
+        if memory.disruption is not None:
+            old = {**old, "conditions": [*(old.get("conditions") or ()), memory.disruption]}
+        pod = self._allocations.effective(pod)
         status = generate_status(pod, runtime, old, facts)
         self._status.set(pod, status)
         return status
@@ -105,6 +111,7 @@ class PodSteps:
     async def sync(self, pod: Object, step: Step) -> Done:
         uid = uid_of(pod)
         memory, runtime = self.memory(uid), self._cache.get(uid)
+        pod = self._allocations.grant(pod, runtime)
         left = self._deadline(pod)
         if left is not None and left <= 0:
             memory.override = DEADLINE
@@ -123,7 +130,9 @@ class PodSteps:
             return self._mount_failed(pod, memory, failure)
         self._prober.add(pod)
         restart_all = restart_all_wanted(pod, runtime, status)
-        actions = compute_actions(pod, runtime, self._prober.results(), restart_all=restart_all)
+        resized = self._allocations.changes(pod, runtime)
+        probes = self._prober.results()
+        actions = compute_actions(pod, runtime, probes, restart_all=restart_all, resized=resized)
         outcome = await self._act(pod, actions, runtime, mounted, step)
         self._prober.kick(uid)
         return self._next(pod, outcome, left, restart_all and bool(actions.reset))
@@ -150,7 +159,14 @@ class PodSteps:
                 memory.reasons.pop(name, None)
             else:
                 memory.reasons[name] = reason
-        self.report(pod, await self._cache.refresh(uid))
+        for name, identity in outcome.started.items():
+            self._allocations.started(pod, name, identity)
+        for name in outcome.updated:
+            self._allocations.updated(pod, runtime, name)
+            await self._cache.read_container((runtime.find(name) or runtime.containers[0]).id)
+        runtime = await self._cache.refresh(uid)
+        self._allocations.settled(pod, runtime, outcome.resize_error)
+        self.report(pod, runtime)
         return outcome
 
     def _next(self, pod: Object, outcome: Outcome, deadline: float | None, restarted: bool) -> Done:
@@ -247,4 +263,5 @@ class PodSteps:
 
     def forgotten(self, pod: Object) -> None:
         self._memory.pop(uid_of(pod), None)
+        self._allocations.forget(uid_of(pod))
         self._forget(pod)

@@ -6,7 +6,7 @@ containers and sidecars start, what a failed probe or a changed image means, whe
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .model import (
@@ -30,6 +30,7 @@ from .model import (
     spec_of,
     uses_host_network,
 )
+from .resize import Change
 
 SUCCESS, FAILURE = "success", "failure"
 LIVENESS, STARTUP, OTHER = "liveness", "startup", ""
@@ -68,6 +69,8 @@ class Actions:
     start_ephemeral: list[str] = field(default_factory=list)
     start_init: list[str] = field(default_factory=list)
     start: list[str] = field(default_factory=list)
+    update: list[Change] = field(default_factory=list)
+    """Running containers whose resources are changed in place."""
 
     @property
     def idle(self) -> bool:
@@ -80,6 +83,7 @@ class Actions:
             or self.start_ephemeral
             or self.start_init
             or self.start
+            or self.update
         )
 
 
@@ -97,7 +101,10 @@ def sandbox_changed(pod: Object, runtime: RuntimePod) -> tuple[bool, int, str]:
     return False, newest.attempt, newest.id
 
 
-def compute_actions(pod: Object, runtime: RuntimePod, probes: Probes, *, restart_all: bool = False) -> Actions:
+def compute_actions(
+    pod: Object, runtime: RuntimePod, probes: Probes, *, restart_all: bool = False, resized: Sequence[Change] = ()
+) -> Actions:
+    """``resized`` are running containers that have been given other resources than are in force."""
     create, attempt, sandbox_id = sandbox_changed(pod, runtime)
     actions = Actions(kill_pod=create, create_sandbox=create, sandbox_id=sandbox_id, attempt=attempt)
     if restart_all:
@@ -108,10 +115,28 @@ def compute_actions(pod: Object, runtime: RuntimePod, probes: Probes, *, restart
     names = {c.name for c in runtime.containers}
     actions.start_ephemeral = [c["name"] for c in ephemeral_containers_of(pod) if c["name"] not in names]
     initialized = _InitContainers(pod, runtime, probes, actions).decide()
-    if actions.kill_pod or not initialized:
+    if actions.kill_pod:
         return actions
-    _regular_containers(pod, runtime, probes, actions)
+    if initialized:
+        _regular_containers(pod, runtime, probes, actions)
+    if not actions.kill_pod:
+        _resize(pod, runtime, resized, actions)
     return actions
+
+
+def _resize(pod: Object, runtime: RuntimePod, resized: Sequence[Change], actions: Actions) -> None:
+    ending = {k.container.id for k in actions.kill}
+    init = {c["name"] for c in init_containers_of(pod)}
+    for change in resized:
+        if change.container_id in ending:
+            continue
+        if not change.restart:
+            actions.update.append(change)
+            continue
+        container = runtime.find(change.name)
+        assert container is not None
+        actions.kill.append(Kill(container, f"Container {change.name} resize requires restart"))
+        (actions.start_init if change.name in init else actions.start).append(change.name)
 
 
 def _with_new_sandbox(pod: Object, runtime: RuntimePod, actions: Actions) -> Actions:

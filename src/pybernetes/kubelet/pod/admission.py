@@ -54,7 +54,7 @@ def admit(
     forbidden = _forbidden_sysctl(spec, allowed_sysctls)
     if forbidden is not None:
         return Rejection("SysctlForbidden", forbidden)
-    short = _short_of(pod, node, others)
+    short = short_of(pod, node, others)
     if short is not None:
         return short
     if is_static(pod):
@@ -79,7 +79,8 @@ def _number(name: str, value: Any) -> int:
     return int(number * 1000) if name == "cpu" else int(number)
 
 
-def _short_of(pod: Object, node: Object, others: Sequence[Object]) -> Rejection | None:
+def short_of(pod: Object, node: Object, others: Sequence[Object]) -> Rejection | None:
+    """What the node lacks to take the pod beside the others."""
     allocatable = (node.get("status") or {}).get("allocatable") or {}
     missing: list[tuple[str, int, int, int]] = []
     limit = allocatable.get("pods")
@@ -223,6 +224,6 @@ def victims(pod: Object, rejection: Rejection, node: Object, others: Sequence[Ob
     for candidate in candidates:
         chosen.append(candidate)
         left = [o for o in others if not any(o is c for c in chosen)]
-        if _short_of(pod, node, left) is None:
+        if short_of(pod, node, left) is None:
             return chosen
     return []

@@ -10,10 +10,10 @@ from ...api.times import to_time
 from .actions import sandbox_changed
 from .model import Object, RuntimePod, containers_of, could_restart_all, init_containers_of, is_sidecar, spec_of
 from .phase import FAILED, SUCCEEDED
+from .resize import RESIZE_IN_PROGRESS, RESIZE_PENDING
 
 READY_TO_START, INITIALIZED, READY = "PodReadyToStartContainers", "Initialized", "Ready"
 CONTAINERS_READY, SCHEDULED = "ContainersReady", "PodScheduled"
-RESIZE_PENDING, RESIZE_IN_PROGRESS = "PodResizePending", "PodResizeInProgress"
 RESTARTING, DISRUPTION = "AllContainersRestarting", "DisruptionTarget"
 OWNED = frozenset(
     (READY_TO_START, INITIALIZED, READY, CONTAINERS_READY, SCHEDULED, RESIZE_PENDING, RESIZE_IN_PROGRESS, RESTARTING)
@@ -123,6 +123,6 @@ def stamped(conditions: list[Object], old: Mapping[str, Any], generation: int, n
         moment = before.get("lastTransitionTime") if before is not None and same else None
         stamp = {"lastProbeTime": None, "lastTransitionTime": moment or to_time(now), **condition}
         if generation:
-            stamp["observedGeneration"] = generation
+            stamp.setdefault("observedGeneration", generation)
         result.append(stamp)
     return result

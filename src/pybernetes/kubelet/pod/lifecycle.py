@@ -124,6 +124,8 @@ class PodWork:
         self.grace: int | None = None
         self.override: Mapping[str, Any] = {}
         self._dirty = False
+        self._step = Stage.SYNC
+        """The stage to which the step under way belongs."""
         self._restart: Object | None = None
 
     def handle(self, event: Event) -> list[Instruction]:
@@ -182,7 +184,7 @@ class PodWork:
             # A termination that is under way will see for itself what has changed meanwhile.
             self._dirty = self._dirty or self.stage is Stage.SYNC
             return []
-        self.busy, self._dirty = True, False
+        self.busy, self._dirty, self._step = True, False, self.stage
         if self.stage is Stage.SYNC:
             return [Sync(self.pod)]
         if self.stage is Stage.TERMINATING:
@@ -191,6 +193,9 @@ class PodWork:
 
     def _done(self, event: Done) -> list[Instruction]:
         self.busy = False
+        if self.stage is not self._step:
+            # A sync that was overtaken by the pod's end.
+            return self._go()
         if self.stage is Stage.SYNC:
             if event.terminal:
                 self.stage = Stage.TERMINATING

@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from ...api.quantity import parse_quantity, quantity_milli, quantity_value
+from ...api.pod_resources import BEST_EFFORT, GUARANTEED, is_pod_level, pod_limits, pod_requests
+from ...api.pod_resources import qos_class as qos_of_spec
+from ...api.quantity import quantity_milli, quantity_value
 from .model import Object, containers_of, init_containers_of, is_critical, is_sidecar, spec_of
 
-GUARANTEED, BURSTABLE, BEST_EFFORT = "Guaranteed", "Burstable", "BestEffort"
 MIN_SHARES, MAX_SHARES, SHARES_PER_CPU = 2, 262_144, 1024
 QUOTA_PERIOD, MIN_QUOTA_PERIOD = 100_000, 1000
 MIN_MILLI_CPU_LIMIT = 10
@@ -28,77 +29,23 @@ def resources_of(container: Mapping[str, Any], kind: str) -> dict[str, Any]:
 def pod_level(pod: Mapping[str, Any]) -> bool:
     """Whether the pod itself has requests or limits (PodLevelResources)."""
     resources = spec_of(pod).get("resources") or {}
-    supported = ("cpu", "memory")
-    names = {*(resources.get("requests") or {}), *(resources.get("limits") or {})}
-    return any(n in supported or n.startswith("hugepages-") for n in names)
+    return any(is_pod_level(n) for kind in ("requests", "limits") for n in resources.get(kind) or ())
+
+
+def compute_qos(pod: Mapping[str, Any]) -> str:
+    return qos_of_spec(spec_of(pod))
 
 
 def qos_class(pod: Mapping[str, Any]) -> str:
+    """As it was at the pod's creation: a resize never changes it."""
     stored = (pod.get("status") or {}).get("qosClass")
     return stored or compute_qos(pod)
 
 
-def compute_qos(pod: Mapping[str, Any]) -> str:
-    if pod_level(pod):
-        sources: list[Mapping[str, Any]] = [spec_of(pod)]
-    else:
-        sources = [*containers_of(pod), *init_containers_of(pod)]
-    requests: dict[str, Decimal] = {}
-    limits: dict[str, Decimal] = {}
-    guaranteed = True
-    for source in sources:
-        limited = set()
-        for kind, total in (("requests", requests), ("limits", limits)):
-            for name in ("cpu", "memory"):
-                value = parse_quantity(resources_of(source, kind).get(name, 0))
-                if value > 0:
-                    total[name] = total.get(name, Decimal(0)) + value
-                    if kind == "limits":
-                        limited.add(name)
-        guaranteed = guaranteed and limited == {"cpu", "memory"}
-    if not requests and not limits:
-        return BEST_EFFORT
-    if guaranteed and len(requests) == len(limits) and all(limits.get(n) == v for n, v in requests.items()):
-        return GUARANTEED
-    return BURSTABLE
-
-
-def _add(total: dict[str, Decimal], more: Mapping[str, Any]) -> None:
-    for name, value in more.items():
-        total[name] = total.get(name, Decimal(0)) + parse_quantity(value)
-
-
-def _maximum(total: dict[str, Decimal], other: Mapping[str, Decimal]) -> None:
-    for name, value in other.items():
-        total[name] = max(total.get(name, Decimal(0)), value)
-
-
 def pod_resources(pod: Mapping[str, Any], kind: str, *, overhead: bool = True) -> dict[str, Decimal]:
-    """What a pod asks for (``requests``) or may use (``limits``) in all: containers and sidecars together, or the largest
-    init container with the sidecars that start before it, and the overhead."""
-    total: dict[str, Decimal] = {}
-    for container in containers_of(pod):
-        _add(total, resources_of(container, kind))
-    sidecars: dict[str, Decimal] = {}
-    largest: dict[str, Decimal] = {}
-    for container in init_containers_of(pod):
-        if is_sidecar(container):
-            _add(total, resources_of(container, kind))
-            _add(sidecars, resources_of(container, kind))
-            _maximum(largest, sidecars)
-        else:
-            together = dict(sidecars)
-            _add(together, resources_of(container, kind))
-            _maximum(largest, together)
-    _maximum(total, largest)
-    if pod_level(pod):
-        for name, value in resources_of(spec_of(pod), kind).items():
-            total[name] = parse_quantity(value)
-    if overhead:
-        for name, value in (spec_of(pod).get("overhead") or {}).items():
-            if kind == "requests" or name in total:
-                total[name] = total.get(name, Decimal(0)) + parse_quantity(value)
-    return total
+    """What a pod asks for (``requests``) or may use (``limits``) in all."""
+    spec = spec_of(pod) if overhead else {**spec_of(pod), "overhead": None}
+    return pod_requests(spec) if kind == "requests" else pod_limits(spec)
 
 
 def milli_cpu_to_shares(milli: int) -> int:

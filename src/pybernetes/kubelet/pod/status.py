@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
-from ...api.quantity import BINARY_SI, canonical_quantity, format_quantity, quantity_milli
+from ...api.pod_resources import pod_requests
+from ...api.quantity import BINARY_SI, DECIMAL_SI, canonical_quantity, format_quantity, quantity_milli
 from ...api.times import to_time
 from . import conditions as cond
 from .actions import SUCCESS, Probes
@@ -28,6 +30,7 @@ from .model import (
     is_sidecar,
     restarts_all,
     should_be_restarted,
+    spec_of,
     uses_host_network,
 )
 from .phase import FAILED, RESTARTING_ALL, SUCCEEDED, phase_of
@@ -50,6 +53,8 @@ class Facts:
     """Nothing of the pod is started any more: what has ended is final."""
     override: Mapping[str, Any] = field(default_factory=dict)
     """``phase``, ``reason`` and ``message`` of an eviction or a deadline."""
+    actuated: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Resources in force by container id, for runtimes that do not report them."""
     extra_conditions: Sequence[Object] = ()
     """Conditions with a memory of their own (resize, disruption)."""
 
@@ -72,6 +77,11 @@ def generate_status(pod: Object, runtime: RuntimePod, old: Mapping[str, Any], fa
     _conditions(pod, runtime, old, status, by_name, facts, restarting)
     _addresses(pod, runtime, status, facts)
     status["qosClass"] = compute_qos(pod)
+    requests = pod_requests(spec_of(pod))
+    if requests:
+        status["allocatedResources"] = {k: _shown(k, v) for k, v in requests.items()}
+    if spec_of(pod).get("resources"):
+        status["resources"] = {k: dict(v) for k, v in spec_of(pod)["resources"].items() if v}
     start = (pod.get("status") or {}).get("startTime") or old.get("startTime")
     status["startTime"] = start or to_time(facts.now)
     generation = (pod.get("metadata") or {}).get("generation")
@@ -294,7 +304,7 @@ class _Statuses:
             self._carry_over(status, container, old)
         status["state"] = self._state(container, status, old)
         if not self._ephemeral:
-            _add_resources(spec, container, status, old)
+            _add_resources(spec, container, status, self._facts.actuated.get(container.id))
         if container.user:
             status["user"] = {"linux": _user(container.user)}
         if container.stop_signal not in ("", "RUNTIME_DEFAULT"):
@@ -358,6 +368,10 @@ class _Statuses:
         status["state"] = {"waiting": {k: v for k, v in zip(("reason", "message"), reason, strict=True) if v}}
 
 
+def _shown(name: str, amount: Decimal) -> str:
+    return format_quantity(amount, BINARY_SI if name != "cpu" else DECIMAL_SI)
+
+
 def _ended(code: int, reason: str, message: str) -> Object:
     ended: Object = {"exitCode": code}
     if reason:
@@ -395,19 +409,17 @@ def _mount_statuses(spec: Object, recursive_supported: bool) -> list[Object]:
     return found
 
 
-def _add_resources(spec: Object, container: Container, status: Object, old: Object | None) -> None:
+def _add_resources(spec: Object, container: Container, status: Object, actuated: Mapping[str, Any] | None) -> None:
     """``resources`` as they are in force (for CPU and memory what the runtime reports) and ``allocatedResources``."""
     wanted = spec.get("resources") or {}
     found: Object = {k: dict(v) for k, v in wanted.items() if k in ("limits", "requests") and v}
-    actual = container.resources
-    if container.state == RUNNING and actual:
-        _actual(found.get("limits"), found.get("requests"), actual)
-    elif container.state == RUNNING and old is not None and old.get("containerID") == container.full_id:
+    if container.state == RUNNING:
         for kind, values in found.items():
             for name in ("cpu", "memory"):
-                before = ((old.get("resources") or {}).get(kind) or {}).get(name)
-                if name in values and before is not None:
-                    values[name] = before
+                if name in values and name in ((actuated or {}).get(kind) or {}):
+                    values[name] = actuated[kind][name]  # type: ignore[index]
+        if container.resources:
+            _actual(found.get("limits"), found.get("requests"), container.resources)
     # An empty object is shown too: it says that the kubelet reports resources.
     status["resources"] = found
     if found.get("requests"):
