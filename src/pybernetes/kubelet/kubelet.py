@@ -43,6 +43,7 @@ from .static_pods import StaticPods, mirror_of
 from .stats import Stats
 from .status_manager import StatusManager
 from .syncing import PodSteps
+from .volumes.image import ImageMounts, mounts_images
 from .volumes.manager import VolumeManager
 from .volumes.tokens import TokenManager
 from .workers import PodWorkers
@@ -131,7 +132,8 @@ class Kubelet:
         settings, clock = self.settings, self.clock
         self.cache = RuntimeCache(self.runtime, clock, self._runtime_changed)
         self.objects = ObjectCache(self.client, clock)
-        self.volumes = VolumeManager(settings, self.objects, TokenManager(self.client, clock, self._rng), clock)
+        tokens = TokenManager(self.client, clock, self._rng)
+        self.volumes = VolumeManager(settings, self.objects, tokens, ImageMounts(self.runtime), clock)
         parallel = 1 if settings.serialize_image_pulls else settings.max_parallel_image_pulls
         self.images = ImageManager(self.runtime, clock, parallel)
         self.preparation = Preparation(self.context, self.objects, self.volumes)
@@ -197,6 +199,11 @@ class Kubelet:
             before = self._runtime_problem, self._network
             try:
                 status = await self.runtime.call("Status", {}, timeout=10.0)
+                if self._runtime_problem:
+                    version = await self.runtime.version()
+                    name = version.get("runtime_name", "")
+                    self.cache.runtime = name
+                    self.preparation.image_mounts = mounts_images(name, version.get("runtime_version", ""))
                 self._note_runtime(status)
             except CRIError as failure:
                 self._runtime_problem = f"container runtime is down: {failure}"

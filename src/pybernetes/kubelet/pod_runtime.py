@@ -48,6 +48,7 @@ from .pod.restarts import CrashBackoff, go_duration
 from .pod.runtime_config import container_config, container_resources, sandbox_config
 from .preparing import Preparation, next_restart_count
 from .runtime_cache import RuntimeCache
+from .volumes.payload import VolumeError
 from .volumes.sources import Mounted
 from .workers import Step
 
@@ -373,7 +374,7 @@ class _Start:
         step: Step,
     ) -> None:
         self._step = step
-        self._owner, self._pod, self._runtime, self._mounted = owner, pod, runtime, mounted
+        self._owner, self._pod, self._runtime, self._mounted = owner, pod, runtime, dict(mounted)
         self._pull_secrets, self._sandbox_id, self._ips, self._outcome = pull_secrets, sandbox_id, ips, outcome
         self._context = owner._context
         self._attempt = attempt
@@ -425,6 +426,7 @@ class _Start:
         except ImagePullError as failure:
             tell(WARNING, "Failed", f"Error: {failure.reason}")
             raise StartFailed(failure.reason, failure.message, failure.again or RETRY) from failure
+        await self._image_volumes(spec, tell, sandbox)
         config = await self._configure(spec, image, tell)
         try:
             identity = await context.cri.create_container(self._sandbox_id, config, sandbox)
@@ -443,6 +445,28 @@ class _Start:
         hook = (spec.get("lifecycle") or {}).get("postStart")
         if hook:
             await self._post_start(spec, identity, hook, tell)
+
+    async def _image_volumes(self, spec: Object, tell: Tell, sandbox: Message) -> None:
+        """Gets the images that the container mounts as volumes, and mounts them where the runtime cannot."""
+        owner = self._owner
+        for mount in spec.get("volumeMounts") or ():
+            name = mount["name"]
+            volume = self._mounted.get(name)
+            if volume is None or not volume.image:
+                continue
+            source = next(v["image"] for v in self._pod["spec"]["volumes"] if v["name"] == name)
+            policy = source.get("pullPolicy") or "IfNotPresent"
+            pull = owner._images.ensure(self._pod, volume.image, policy, tell, self._pull_secrets, sandbox)
+            try:
+                found = await self._unless_stopped(pull)
+                if not owner._preparation.image_mounts:
+                    self._mounted[name] = await owner._preparation.mount_image(self._pod, name, found.ref)
+            except ImagePullError as failure:
+                tell(WARNING, "Failed", f"Error: {failure.reason}")
+                raise StartFailed(failure.reason, failure.message, failure.again or RETRY) from failure
+            except VolumeError as failure:
+                tell(WARNING, "Failed", f"Error: {failure}")
+                raise StartFailed("CreateContainerError", str(failure), RETRY) from failure
 
     async def _unless_stopped(self, pull: Coroutine[None, None, ImageInfo]) -> ImageInfo:
         """A pull may take for ever: the end of the pod does not wait for it."""

@@ -45,6 +45,10 @@ class Preparation:
         """Whether the runtime mounts image volumes itself."""
         self.recursive_read_only = False
 
+    async def mount_image(self, pod: Object, volume: str, reference: str) -> Mounted:
+        """Raises VolumeError."""
+        return await self._volumes.mount_image(pod, volume, reference)
+
     def place(self, ips: Sequence[str]) -> Place:
         return Place(tuple(ips), tuple(self._context.host_ips()), self._context.allocatable())
 

@@ -25,6 +25,7 @@ from ..pod.env import Place
 from ..pod.qos import pod_resources
 from ..settings import KubeletSettings
 from . import subpath
+from .image import ImageMounts
 from .ownership import set_group
 from .payload import Fetched, Payload, VolumeError, bundle_key, needs, payload_of, token_key
 from .sources import Mounted, empty_dir, host_path, mount_tmpfs, persistent_volume
@@ -38,6 +39,7 @@ _PLUGINS = {
     "downwardAPI": "downward-api",
     "projected": "projected",
     "local": "local-volume",
+    "image": "image",
 }
 _WRITTEN = ("configMap", "secret", "downwardAPI", "projected")
 _ON_DISK = ("configMap",)
@@ -58,7 +60,15 @@ def is_live(pod: Object) -> bool:
 
 
 class VolumeManager:
-    def __init__(self, settings: KubeletSettings, objects: ObjectCache, tokens: TokenManager, clock: Clock) -> None:
+    def __init__(
+        self,
+        settings: KubeletSettings,
+        objects: ObjectCache,
+        tokens: TokenManager,
+        images: ImageMounts,
+        clock: Clock,
+    ) -> None:
+        self._images = images
         self._settings, self._objects, self._tokens, self._clock = settings, objects, tokens, clock
 
     def _directory(self, uid: str, source: str, name: str) -> Path:
@@ -185,6 +195,12 @@ class VolumeManager:
             set_group(mounted.path, group, read_only=read_only, on_root_mismatch=lazy)
         return mounted
 
+    async def mount_image(self, pod: Object, volume: str, reference: str) -> Mounted:
+        """An image volume that the runtime cannot mount itself. Raises VolumeError."""
+        target = self._directory(uid_of(pod), "image", volume)
+        await self._images.mount(reference, target)
+        return Mounted(target, read_only=True)
+
     # -- parts of volumes ------------------------------------------------------------------------------------------
 
     async def sub_path(self, pod: Object, container: str, index: int, volume: str, mounted: Mounted, path: str) -> Path:
@@ -203,7 +219,11 @@ class VolumeManager:
 
     async def unmount(self, uid: str) -> None:
         """Takes down all volumes of a pod and removes what they held. Raises OSError where something is still in use."""
-        await asyncio.to_thread(remove_pod_volumes, self._settings.pod_dir(uid))
+        directory = self._settings.pod_dir(uid)
+        views = directory / "volumes" / f"kubernetes.io~{_PLUGINS['image']}"
+        names = sorted(views.iterdir()) if views.is_dir() else []
+        await asyncio.to_thread(remove_pod_volumes, directory)
+        await self._images.forget(names)
         self._tokens.forget(uid)
 
 
