@@ -22,6 +22,7 @@ from .context import Context
 from .cri import CRIClient, CRIError
 from .images import ImageManager
 from .interfaces import ContainerRef, StatsSource
+from .node.cleaning import Cleaner
 from .node.machine import Machine, read_machine
 from .node.reporting import NodeReporter
 from .objects import ObjectCache
@@ -37,6 +38,7 @@ from .pod.runtime_config import NodeSettings
 from .pod_runtime import PodRuntime
 from .preparing import Preparation
 from .probes import Prober
+from .runtime.images import PAUSE_IMAGE
 from .runtime_cache import RuntimeCache
 from .settings import KubeletSettings
 from .static_pods import StaticPods, mirror_of
@@ -157,6 +159,8 @@ class Kubelet:
         )
         self.workers = PodWorkers(self.steps, clock)
         self.static = StaticPods(settings, clock, self._static_changed, self._static_gone)
+        pause = settings.pod_infra_container_image or PAUSE_IMAGE
+        self.cleaner = Cleaner(self.context, self.cache, self.images, self.workers.__contains__, pause)
         self.reporter = NodeReporter(self.context, self.machine, self)
         self.stats: StatsSource = Stats(self.context, self.machine, self)
 
@@ -193,6 +197,7 @@ class Kubelet:
         group.create_task(self.static.run())
         self.ready.set()
         group.create_task(self._housekeeping())
+        group.create_task(self.cleaner.run())
 
     async def _runtime_checks(self) -> None:
         while True:
