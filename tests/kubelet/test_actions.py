@@ -129,33 +129,33 @@ def test_ephemeral_containers_start_once():
 
 # -- init containers -----------------------------------------------------------------------------------------------------
 
-I, J = container("i"), container("j")
+FIRST, SECOND = container("i"), container("j")
 
 
 @pytest.mark.parametrize(
     ("states", "start_init", "start"),
     [
         ([], ["i"], []),
-        ([(I, CREATED, 0)], ["i"], []),
-        ([(I, RUNNING, 0)], [], []),
-        ([(I, EXITED, 1)], ["i"], []),
-        ([(I, EXITED, 0)], ["j"], []),
-        ([(I, EXITED, 0), (J, RUNNING, 0)], [], []),
-        ([(I, EXITED, 0), (J, EXITED, 1)], ["j"], []),
-        ([(I, EXITED, 0), (J, EXITED, 0)], [], ["a"]),
+        ([(FIRST, CREATED, 0)], ["i"], []),
+        ([(FIRST, RUNNING, 0)], [], []),
+        ([(FIRST, EXITED, 1)], ["i"], []),
+        ([(FIRST, EXITED, 0)], ["j"], []),
+        ([(FIRST, EXITED, 0), (SECOND, RUNNING, 0)], [], []),
+        ([(FIRST, EXITED, 0), (SECOND, EXITED, 1)], ["j"], []),
+        ([(FIRST, EXITED, 0), (SECOND, EXITED, 0)], [], ["a"]),
         # The first was removed meanwhile: that the second ran tells enough.
-        ([(J, EXITED, 0)], [], ["a"]),
+        ([(SECOND, EXITED, 0)], [], ["a"]),
         # All init containers are gone, but the regular one runs.
         ([(A, RUNNING, 0)], [], []),
     ],
 )
 def test_progress_of_initialization(states, start_init, start):
-    decided = decide(pod(A, init=(I, J)), runtime(*(instance(s, state, code=code) for s, state, code in states)))
+    decided = decide(pod(A, init=(FIRST, J)), runtime(*(instance(s, state, code=code) for s, state, code in states)))
     assert (decided.start_init, decided.start, decided.kill_pod) == (start_init, start, False)
 
 
 def test_a_failed_init_container_ends_a_pod_that_never_restarts():
-    decided = decide(pod(A, init=(I, J), restartPolicy="Never"), runtime(instance(I, EXITED, code=1)))
+    decided = decide(pod(A, init=(FIRST, J), restartPolicy="Never"), runtime(instance(FIRST, EXITED, code=1)))
     assert decided == keeps(kill_pod=True)
 
 
@@ -172,12 +172,12 @@ PROBED = sidecar("s", startupProbe={"exec": {}}, livenessProbe={"exec": {}})
 
 
 def test_a_sidecar_is_waited_for_then_the_next_starts():
-    assert decide(pod(A, init=(PROBED, J)), runtime(instance(PROBED))).start_init == []
+    assert decide(pod(A, init=(PROBED, SECOND)), runtime(instance(PROBED))).start_init == []
     started = {"s-0": SUCCESS}
-    assert decide(pod(A, init=(PROBED, J)), runtime(instance(PROBED)), startup=started).start_init == ["j"]
-    assert decide(pod(A, init=(J, PROBED)), runtime(instance(PROBED), instance(J, EXITED)), startup=started).start == [
-        "a"
-    ]
+    assert decide(pod(A, init=(PROBED, SECOND)), runtime(instance(PROBED)), startup=started).start_init == ["j"]
+    assert decide(
+        pod(A, init=(SECOND, PROBED)), runtime(instance(PROBED), instance(SECOND, EXITED)), startup=started
+    ).start == ["a"]
 
 
 def test_a_sidecar_without_startup_probe_counts_as_started():
@@ -185,13 +185,13 @@ def test_a_sidecar_without_startup_probe_counts_as_started():
 
 
 def test_a_sidecar_that_ends_is_started_again_also_after_initialization():
-    r = runtime(instance(S, EXITED, code=0), instance(J, EXITED), instance(A))
-    assert decide(pod(A, init=(S, J), restartPolicy="Never"), r) == keeps(start_init=["s"])
+    r = runtime(instance(S, EXITED, code=0), instance(SECOND, EXITED), instance(A))
+    assert decide(pod(A, init=(S, SECOND), restartPolicy="Never"), r) == keeps(start_init=["s"])
 
 
 def test_a_lost_sidecar_is_started_again_but_a_lost_init_container_is_not():
     r = runtime(instance(A))
-    assert decide(pod(A, init=(S, J)), r).start_init == ["s"]
+    assert decide(pod(A, init=(S, SECOND)), r).start_init == ["s"]
 
 
 def test_a_sidecar_that_fails_its_probes_is_restarted():
@@ -232,7 +232,7 @@ def test_restart_rules_of_a_container(spec, code, again):
 
 def test_restarting_all_containers_removes_them_in_reverse_the_source_last():
     source = ruled("RestartAllContainers")
-    p = pod(source, B, init=(I,))
-    a, b, i = instance(source, EXITED, code=42), instance(B), instance(I, EXITED)
+    p = pod(source, B, init=(FIRST,))
+    a, b, i = instance(source, EXITED, code=42), instance(B), instance(FIRST, EXITED)
     decided = compute_actions(p, runtime(a, b, i), Probes(), restart_all=True)
     assert [c.name for c in decided.reset] == ["b", "i", "a"]
