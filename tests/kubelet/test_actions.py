@@ -150,12 +150,14 @@ FIRST, SECOND = container("i"), container("j")
     ],
 )
 def test_progress_of_initialization(states, start_init, start):
-    decided = decide(pod(A, init=(FIRST, J)), runtime(*(instance(s, state, code=code) for s, state, code in states)))
+    decided = decide(
+        pod(A, init=(FIRST, SECOND)), runtime(*(instance(s, state, code=code) for s, state, code in states))
+    )
     assert (decided.start_init, decided.start, decided.kill_pod) == (start_init, start, False)
 
 
 def test_a_failed_init_container_ends_a_pod_that_never_restarts():
-    decided = decide(pod(A, init=(FIRST, J), restartPolicy="Never"), runtime(instance(FIRST, EXITED, code=1)))
+    decided = decide(pod(A, init=(FIRST, SECOND), restartPolicy="Never"), runtime(instance(FIRST, EXITED, code=1)))
     assert decided == keeps(kill_pod=True)
 
 
