@@ -21,7 +21,7 @@ from .cgroups import Cgroups
 from .context import Context
 from .cri import CRIClient, CRIError
 from .images import ImageManager
-from .interfaces import ContainerRef, StatsSource
+from .interfaces import ContainerRef
 from .node.cleaning import Cleaner
 from .node.machine import Machine, read_machine
 from .node.reporting import NodeReporter
@@ -140,7 +140,8 @@ class Kubelet:
         self.images = ImageManager(self.runtime, clock, parallel)
         self.preparation = Preparation(self.context, self.objects, self.volumes)
         self.pod_runtime = PodRuntime(self.context, self.cache, self.images, self.preparation, self.cgroups)
-        self.prober = Prober(self.runtime, clock, self, rng=self._rng)
+        self.stats = Stats(self.context, self.machine, self)
+        self.prober = Prober(self.runtime, clock, self, rng=self._rng, count=self.stats.count_probe)
         self.status = StatusManager(self.client, clock, stored=self._stored, observed=self._observed)
         self.allocations = Allocations(self.context, self._node, self._others)
         self.steps = PodSteps(
@@ -162,7 +163,6 @@ class Kubelet:
         pause = settings.pod_infra_container_image or PAUSE_IMAGE
         self.cleaner = Cleaner(self.context, self.cache, self.images, self.workers.__contains__, pause)
         self.reporter = NodeReporter(self.context, self.machine, self)
-        self.stats: StatsSource = Stats(self.context, self.machine, self)
 
     # -- running ---------------------------------------------------------------------------------------------------
 
@@ -402,6 +402,7 @@ class Kubelet:
     def _forgotten(self, pod: Object) -> None:
         uid = uid_of(pod)
         self.status.forget(uid)
+        self.stats.forget(pod)
         for waiting in self.allocations.deferred():
             self.workers.send(waiting, lifecycle.Poked())
         self._in_background(self._remove_leftovers(uid))

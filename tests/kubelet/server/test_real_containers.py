@@ -82,11 +82,11 @@ SCRIPTS = {
 }
 
 
-async def start_pod(cri, logs: Path) -> tuple[str, dict[str, str]]:
+async def start_pod(cri, logs: Path, cgroup: str) -> tuple[str, dict[str, str]]:
     config = {
         "metadata": {"name": "web", "uid": "uid-web", "namespace": "default", "attempt": 0},
         "log_directory": str(logs),
-        "linux": {"security_context": {"namespace_options": {}}},
+        "linux": {"cgroup_parent": cgroup},
     }
     sandbox = await cri.run_pod_sandbox(config)
     containers = {}
@@ -135,7 +135,7 @@ async def real_world(base: Path):
     logs = base / "logs"
     logs.mkdir()
     async with running_node(base) as machine:
-        sandbox, containers = await start_pod(machine.cri, logs)
+        sandbox, containers = await start_pod(machine.cri, logs, f"/{machine.name}")
         kubelet = Kubelet(machine.cri, sandbox, containers, logs)
         server = KubeletServer(kubelet, pki.server, ServerSettings(address="127.0.0.1", port=0))
         async with asyncio.TaskGroup() as group:

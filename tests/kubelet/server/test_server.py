@@ -188,7 +188,6 @@ async def stranger(tmp_path):
         ("/healthz", 200, b"ok"),
         ("/healthz/ping", 200, b"ok"),
         ("/healthz?verbose", 200, b"[+]log ok\n[+]ping ok\n[+]syncloop ok\nhealthz check passed\n"),
-        ("/metrics", 200, b"metric 1\n"),
         ("/metrics/cadvisor", 200, b"metric 1\n"),
         ("/metrics/odd", 404, b"404: Page Not Found"),
         ("/stats/summary", 200, b'{"node":{"nodeName":"node-1"},"only":false}'),
@@ -216,6 +215,16 @@ async def stranger(tmp_path):
 )
 async def test_routes(world, path, status, body):
     assert await world.ask(path) == (status, body)
+
+
+async def test_the_servers_own_metrics(world):
+    await world.ask("/pods")
+    await world.ask("/odd")
+    status, body = await world.ask("/metrics")
+    assert status == 200 and body.startswith(b"metric 1\n")
+    line = 'kubelet_http_requests_total{long_running="false",method="GET",path="%s",server_type="readwrite"} 1\n'
+    assert (line % "pods").encode() in body
+    assert (line % "other").encode() in body
 
 
 async def test_pods(world):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from ...wire.portforward import ports_from_query, tunnelled
 from ...wire.remotecommand import options_from_query
 from ...wire.upgrade import is_websocket, websocket_protocols
 from ..interfaces import KubeletApi
+from ..stats.exposition import Exposition, labels
 from ..streaming import serve_command, serve_port_forward
 from ..streaming.runtime_streams import text_response
 from .auth import AuthorizationFailed, KubeletAuth
@@ -29,6 +31,8 @@ from .system_logs import serve_file
 
 log = logger("kubelet.server")
 
+METHODS = frozenset(("OPTIONS", "GET", "HEAD", "POST", "PUT", "DELETE", "TRACE", "CONNECT"))
+LONG_RUNNING = frozenset(("exec", "attach", "portForward"))
 TEXT_METRICS = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores"
 
 
@@ -78,6 +82,7 @@ class KubeletServer:
             disabled = ("GET POST", self._disabled)
             debugging = {name: disabled for name in debugging if name != "configz"}
         self._routes = always | debugging
+        self._served: Counter[tuple[str, str]] = Counter()
 
     async def run(self) -> None:
         await self.http.run()
@@ -93,6 +98,7 @@ class KubeletServer:
         except AuthorizationFailed as failure:
             return text_response(500, str(failure))
         root, *rest = request.path.strip("/").split("/")
+        self._count(request.method, root, rest)
         methods, route = self._routes.get(root, ("", None))
         if route is None:
             return text_response(404, "404: Page Not Found")
@@ -173,7 +179,38 @@ class KubeletServer:
         }.get("/".join(rest))
         if source is None:
             return text_response(404, "404: Page Not Found")
-        return HttpResponse(200, await source(), TEXT_METRICS)
+        body = await source()
+        return HttpResponse(200, body if rest else body + self._own_metrics(), TEXT_METRICS)
+
+    def _count(self, method: str, root: str, rest: list[str]) -> None:
+        bucket = root if root in self._routes else "other"
+        if bucket == "metrics" and rest:
+            bucket = f"metrics/{rest[0]}" if rest[0] in ("cadvisor", "resource", "probes") else "other"
+        self._served[method if method in METHODS else "other", bucket] += 1
+
+    def _own_metrics(self) -> bytes:
+        out = Exposition()
+        out.family(
+            "kubelet_http_requests_total",
+            "counter",
+            "[ALPHA] Number of the http requests received since the server started",
+            [
+                (
+                    labels(
+                        {
+                            "long_running": str(path in LONG_RUNNING).lower(),
+                            "method": method,
+                            "path": path,
+                            "server_type": "readwrite",
+                        }
+                    ),
+                    count,
+                    None,
+                )
+                for (method, path), count in sorted(self._served.items())
+            ],
+        )
+        return out.render()
 
     # --- logs
 
