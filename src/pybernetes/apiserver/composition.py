@@ -25,6 +25,7 @@ from .authn.issuer import (
     TokenIssuer,
 )
 from .authz.bootstrap import kubeadm_objects, reconcile
+from .equivalents import RegistryKnowledge
 from .request import Handler, Request, Response
 from .reviews import Reviews
 from .server import ApiServer, ServerConfig
@@ -71,7 +72,10 @@ def compose(store: Store, clock: Clock, rng: random.Random, options: Options) ->
     authorization = authz.build(options.authorization, server.objects, clock)
     authorizer = authorization.authorizer
     issuer = _issuer(server, options, clock)
-    context = AdmissionContext(server.objects, request, authorizer, clock, options.admission_settings)
+    knowledge = RegistryKnowledge(server.registry)
+    settings = {"rng": rng, "equivalents": knowledge.equivalents, "complete": knowledge.complete}
+    settings |= options.admission_settings
+    context = AdmissionContext(server.objects, request, authorizer, clock, settings)
     known = [n for n in options.enable_admission if n in admission.ORDER]
     plugins = admission.build_chain(context, known, options.disable_admission, rbac=authorization.rbac)
     reviews = Reviews(authentication, authorization, clock, issuer)

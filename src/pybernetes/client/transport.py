@@ -203,8 +203,10 @@ class HttpTransport:
         headers: Mapping[str, str] | None = None,
         unix_path: str | None = None,
         token: Callable[[], str] | None = None,
+        address: tuple[str, int] | None = None,
     ) -> None:
-        self._host, self._port, self._tls = host, port, tls
+        """``address`` is where to connect, where the name in ``host`` does not lead there (a Service's endpoint)."""
+        self._host, self._port, self._tls = *(address or (host, port)), tls
         self._server_hostname = server_hostname or host
         self._unix_path = unix_path
         self._token = token

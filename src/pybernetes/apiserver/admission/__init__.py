@@ -38,6 +38,8 @@ ORDER = (
     "DenyServiceExternalIPs",
     "PodTopologyLabels",
     "PodResizeValidator",
+    "MutatingAdmissionWebhook",
+    "ValidatingAdmissionWebhook",
     "ResourceQuota",
 )
 """Upstream's ``AllOrderedPlugins``, as far as we have them. NodeRestriction is on: kubeadm switches it on too."""
@@ -60,6 +62,7 @@ def _factories() -> dict[str, Callable[[AdmissionContext], AdmissionPlugin]]:
         storage,
     )
     from .podsecurity.plugin import PodSecurity
+    from .webhooks.plugins import MutatingAdmissionWebhook, ValidatingAdmissionWebhook
 
     plugins = (
         namespaces.NamespaceAutoProvision,
@@ -84,6 +87,8 @@ def _factories() -> dict[str, Callable[[AdmissionContext], AdmissionPlugin]]:
         network.DenyServiceExternalIPs,
         pods.PodTopologyLabels,
         podresize.PodResizeValidator,
+        MutatingAdmissionWebhook,
+        ValidatingAdmissionWebhook,
         resourcequota.ResourceQuota,
     )
     return {p.name: p for p in plugins}
@@ -113,6 +118,10 @@ def build_chain(
 
         chain.append(RbacEscalation(rbac, context.authorizer))
     chain += [factories[name](context) for name in enabled]
+    for i, plugin in enumerate(chain):
+        # Where a webhook changed an object, those before it look at it again.
+        if plugin.name == "MutatingAdmissionWebhook":
+            plugin.earlier = tuple(chain[:i])  # type: ignore[attr-defined]
     chain += extra
     if entry_points:
         chain += _announced(context)

@@ -19,6 +19,7 @@ from ..request import RawConnection, Request, RequestInfo, Response, Sink, Strea
 from .policy import COMPLETE, LEVELS, METADATA, NONE, PANIC, RECEIVED, REQUEST_RESPONSE, STAGES, STARTED, Choice, Policy
 
 DECISION, REASON = "authorization.k8s.io/decision", "authorization.k8s.io/reason"
+PATCH_PREFIX = "patch.webhook.admission.k8s.io/"
 MAX_USER_AGENT = 1024
 SLOW = 0.5
 """From so many seconds on, an event says how long its request took."""
@@ -226,6 +227,9 @@ class Auditor:
         if now - record.received > SLOW and stage == COMPLETE:
             annotations = {**(annotations or {}), "apiserver.latency.k8s.io/total": f"{now - record.received:.6f}s"}
         if annotations:
+            if level == METADATA and len(annotations) > 2:
+                # A patch shows the object, which this level does not.
+                annotations = {k: v for k, v in annotations.items() if not k.startswith(PATCH_PREFIX)}
             parts += (b',"annotations":', orjson.dumps(annotations))
         parts.append(b"}\n")
         self.log.add(b"".join(parts))
