@@ -12,6 +12,9 @@ Factory = Callable[[ControllerContext], Controller]
 ENTRY_POINT_GROUP = "pybernetes.controllers"
 
 BUILT_IN: dict[str, str] = {
+    "disruption-controller": "disruption.controller:DisruptionController",
+    "resourcequota-controller": "resourcequota.controller:ResourceQuotaController",
+    "clusterrole-aggregation-controller": "clusterroleaggregation.controller:ClusterRoleAggregationController",
     "daemonset-controller": "daemonset.controller:DaemonSetController",
     "statefulset-controller": "statefulset.controller:StatefulSetController",
     "cronjob-controller": "cronjob.controller:CronJobController",
