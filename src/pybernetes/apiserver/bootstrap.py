@@ -95,6 +95,12 @@ def api_service(group: str, version: str, minimum: int, priority: int, now: str)
     }
 
 
+def usable_address(address: str) -> bool:
+    """Whether endpoints may name it: loopback and wildcard addresses reach nobody."""
+    parsed = ipaddress.ip_address(address)
+    return not (parsed.is_unspecified or parsed.is_loopback)
+
+
 class Bootstrap:
     """Makes what is missing, and keeps the ``kubernetes`` Service true."""
 
@@ -184,7 +190,7 @@ class Bootstrap:
     async def renew(self) -> None:
         """Says that this server is alive, and writes the endpoints of all that are."""
         own = self._settings.advertise_address
-        if not own or ipaddress.ip_address(own).is_unspecified:
+        if not own or not usable_address(own):
             return
         addresses = [own]
         if not self._store.single_writer:

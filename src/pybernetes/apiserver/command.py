@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import random
 import signal
+import socket
 import ssl
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from .authn import AuthenticationOptions
 from .authn.certificates import RequestHeaderNames
 from .authn.jwt import VerificationKey, load_verification_keys
 from .authz import AuthorizationOptions
+from .bootstrap import usable_address
 from .composition import AuditOptions, Options, compose
 from .http import HttpServer
 from .server import ServerConfig
@@ -111,7 +113,7 @@ def options_of(flags: dict[str, Any]) -> Options:
         server=ServerConfig(
             service_cluster_ip_ranges=flags["service_cluster_ip_range"],
             service_node_port_range=(int(low), int(high or low)),
-            advertise_address=flags["advertise_address"] or flags["bind_address"],
+            advertise_address=flags["advertise_address"] or advertised(flags["bind_address"]),
             secure_port=flags["secure_port"],
             event_ttl=flags["event_ttl"],
         ),
@@ -150,6 +152,19 @@ def options_of(flags: dict[str, Any]) -> Options:
             blocking=flags["audit_log_mode"] == "blocking",
         ),
     )
+
+
+def advertised(bind: str) -> str:
+    """The bind address where others can reach it, else that of the interface with the default route."""
+    if usable_address(bind):
+        return bind
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # sends nothing: it only makes the kernel choose a source address
+            found: str = probe.getsockname()[0]
+        except OSError:
+            return bind
+    return found
 
 
 def _read(file: str) -> bytes:
