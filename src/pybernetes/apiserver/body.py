@@ -9,7 +9,6 @@ from ..api.meta import Object
 from ..api.resources import GVK, parse_api_version
 from ..api.schema import builtin_schema, duplicate_fields
 from ..api.schema import decode as decode_json
-from .kinds import Kind
 from .negotiation import JSON, YAML, input_format
 from .options import IGNORE, STRICT, WriteOptions
 from .registry import Resource
@@ -64,8 +63,9 @@ def unrecognized(kind: str, why: str, body: bytes) -> str:
     return f"the object provided is unrecognized (must be of type {kind}): {why} ({summary})"
 
 
-def unknown(kind: Kind, obj: Object) -> list[str]:
-    return [f'unknown field "{path}"' for path in kind.unknown_fields(obj)]
+def unknown(paths: list[str]) -> list[str]:
+    """Unknown fields in upstream's words."""
+    return [f'unknown field "{path}"' for path in paths] if paths else paths
 
 
 def decode_object(request: Request, resource: Resource, options: WriteOptions, kind: str = "") -> Object:
@@ -101,15 +101,15 @@ def check_object(
         raise bad_request(
             f"the API version in the data ({api_version}) does not match the expected API version ({gvk.api_version})"
         )
-    if options.validation != IGNORE:
-        problems = duplicates + unknown(resource.kind, obj)
-        if problems and options.validation == STRICT:
+    result, strangers = resource.kind.decode_noting(obj)
+    if options.validation != IGNORE and (duplicates or strangers):
+        problems = duplicates + unknown(strangers)
+        if options.validation == STRICT:
             listed = ", ".join(problems)
             raise bad_request(
                 f'{kind} in version "{gvk.version}" cannot be handled as a {gvk.kind}: strict decoding error: {listed}'
             )
         request.warnings += problems
-    result: Object = resource.kind.decode(obj)
     result["apiVersion"], result["kind"] = api_version, kind
     if not isinstance(result.get("metadata"), dict):
         result["metadata"] = {}

@@ -133,9 +133,10 @@ class ResourceCache:
                 self._change(Change(event.revision, previous.tombstone(event.revision), previous, True))
             return
         entry = self.entry_for(event.key, event.value, event.revision, event.note)
-        self._change(Change(event.revision, entry, previous, False))
+        self._change(Change(event.revision, entry, previous, False), event.note)
 
-    def _change(self, change: Change) -> None:
+    def _change(self, change: Change, obj: Object | None = None) -> None:
+        """``obj`` is the decoded new state where it is at hand."""
         if change.deleted:
             self._remove(change.entry)
         else:
@@ -147,14 +148,18 @@ class ResourceCache:
             self._trim()
         if self.joined:
             self.joined.clear()
-        for listener in self.listeners:
-            listener(
-                change.kind,
-                change.previous.object if change.previous is not None else None,
-                change.entry.object,
-            )
+        if self.listeners:
+            self._tell(change, obj)
         if self.on_change is not None:
             self.on_change(change)
+
+    def _tell(self, change: Change, obj: Object | None) -> None:
+        """Decoded for the moment only: what listeners want of a pod is little, and decoded objects are large."""
+        old = change.previous.peek() if change.previous is not None else None
+        new = obj if obj is not None else change.entry.peek()
+        kind = change.kind
+        for listener in self.listeners:
+            listener(kind, old, new)
 
     def _trim(self) -> None:
         excess = len(self.log) - self.WINDOW_EVENTS

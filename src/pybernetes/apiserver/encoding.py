@@ -68,11 +68,26 @@ class Entry:
         self._object: Object | None = None
 
     @property
+    def decoded(self) -> bool:
+        return self._object is not None
+
+    @property
     def object(self) -> Object:
         """The decoded object, shared: never mutate. Kept once asked for."""
         if self._object is None:
             self._object = orjson.loads(self.data)
         return self._object
+
+    def peek(self) -> Object:
+        """The decoded object, shared as ``object`` is, and not kept for it."""
+        if self._object is not None:
+            return self._object
+        result: Object = orjson.loads(self.data)
+        return result
+
+    def release(self) -> None:
+        """Forgets the decoded object."""
+        self._object = None
 
     def decode(self) -> Object:
         """A decoded object of the caller's own."""

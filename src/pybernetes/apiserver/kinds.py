@@ -11,10 +11,14 @@ from ..api.errors import FieldError, bad_request
 from ..api.fields import METADATA_FIELDS, check_field, field_value, supported_fields
 from ..api.managedfields import ManagedFields
 from ..api.meta import Object
-from ..api.resources import ResourceInfo
+from ..api.resources import PODS, ResourceInfo
 from ..api.schema import Schema, builtin_schema
 from ..api.selectors import SelectorError
 from ..api.strategy import Strategy, strategy_for
+from ..api.validation.formats import dns_label_problems
+from ..api.validation.kube_meta import validate_meta
+from ..api.validation.meta import subdomain_name
+from .remembering import Memory, depends_on_name, field_shape, spec_shape
 
 RETURNS_DELETED = frozenset(
     [
@@ -76,9 +80,9 @@ class Kind(Protocol):
         """Types checked, unknown fields dropped. Raises StatusError 400."""
         ...
 
-    def decode_errors(self, obj: Object) -> str | None: ...
-
-    def unknown_fields(self, obj: Object) -> list[str]: ...
+    def decode_noting(self, obj: Object) -> tuple[Object, list[str]]:
+        """``decode``, and the paths of unknown fields."""
+        ...
 
     def default(self, obj: Object) -> None: ...
 
@@ -127,6 +131,7 @@ class BuiltinKind:
         self.returns_deleted = info.gvr.resource in RETURNS_DELETED
         self._schema: Schema | None = None
         self._strategy: Strategy | None = None
+        self._managed: Memory[list[dict[str, Any]]] = Memory()
 
     @property
     def schema(self) -> Schema:
@@ -173,16 +178,25 @@ class BuiltinKind:
     def decode(self, obj: Object) -> Object:
         return self.schema.read(obj)
 
-    def decode_errors(self, obj: Object) -> str | None:
-        return self.schema.decode_errors(obj)
-
-    def unknown_fields(self, obj: Object) -> list[str]:
-        return self.schema.unknown_fields(obj)
+    def decode_noting(self, obj: Object) -> tuple[Object, list[str]]:
+        return self.schema.read_noting(obj)
 
     def default(self, obj: Object) -> None:
         apply_defaults(self.info.gvk, obj)
 
     def manage(self, old: Object | None, new: Object, manager: str, subresource: str, now: str) -> Object:
+        shape = field_shape(new, manager) if old is None else None
+        if shape is None:
+            return self._manage(old, new, manager, subresource, now)
+        known = self._managed.get(shape)
+        if known is None:
+            new = self._manage(old, new, manager, subresource, now)
+            self._managed.put(shape, new["metadata"].get("managedFields") or [])
+        elif known:
+            new["metadata"]["managedFields"] = [{**entry, "time": now} for entry in known]
+        return new
+
+    def _manage(self, old: Object | None, new: Object, manager: str, subresource: str, now: str) -> Object:
         return ManagedFields.update(
             old,
             new,
@@ -246,3 +260,61 @@ class BuiltinKind:
 
     def apply_scale(self, obj: Object, scale: Object) -> None:
         self.strategy.apply_scale(obj, scale)
+
+
+class PodKind(BuiltinKind):
+    """Pods, which come by the thousand and mostly alike: the checks of a spec are remembered."""
+
+    def __init__(self, info: ResourceInfo) -> None:
+        super().__init__(info)
+        self._good: Memory[list[str]] = Memory()
+        """Shape -> warnings of specs without errors."""
+        self._checked = b""
+
+    @property
+    def fields(self) -> Fields | None:
+        return pod_fields
+
+    def validate_create(self, obj: Object) -> list[FieldError]:
+        shape = self._checked = spec_shape(obj)
+        if self._good.get(shape) is not None:
+            errors = validate_meta(obj["metadata"], True, subdomain_name)
+            return self.strategy.validate_create(obj) if errors else []
+        errors = self.strategy.validate_create(obj)
+        if not errors and not depends_on_name(obj.get("spec") or {}):
+            nameless = {**obj, "metadata": {**obj["metadata"], "name": "a"}}
+            self._good.put(shape, self.strategy.warnings_on_create(nameless))
+        return errors
+
+    def warnings(self, new: Object, old: Object | None, subresource: str) -> list[str]:
+        if old is None and not dns_label_problems(new["metadata"].get("name") or ""):
+            known = self._good.get(self._checked)
+            if known is not None and self._checked == spec_shape(new):
+                return list(known)
+        return super().warnings(new, old, subresource)
+
+
+def pod_fields(obj: Object) -> Mapping[str, str]:
+    """``api.fields`` of a pod, written out: every write of a pod pays for it."""
+    spec, status = obj.get("spec") or {}, obj.get("status") or {}
+    node = spec.get("nodeName") or ""
+    found = {
+        "spec.restartPolicy": spec.get("restartPolicy") or "",
+        "spec.schedulerName": spec.get("schedulerName") or "",
+        "spec.serviceAccountName": spec.get("serviceAccountName") or "",
+        "spec.hostNetwork": "true" if spec.get("hostNetwork") else "false",
+        "status.phase": status.get("phase") or "",
+    }
+    if node:
+        found["spec.nodeName"] = found["spec.host"] = node
+    addresses = status.get("podIPs")
+    address = addresses[0].get("ip") if addresses else status.get("podIP")
+    if address:
+        found["status.podIP"] = address
+    if status.get("nominatedNodeName"):
+        found["status.nominatedNodeName"] = status["nominatedNodeName"]
+    return found
+
+
+def builtin_kind(info: ResourceInfo) -> BuiltinKind:
+    return PodKind(info) if info.gvr == PODS else BuiltinKind(info)

@@ -82,15 +82,15 @@ class Patcher:
         kind = self._resource.kind
         if not isinstance(new, dict):
             raise self._invalid(new, "the patched object is no object")
-        failure = kind.decode_errors(new)
-        if failure:
-            raise self._invalid(new, failure)
-        if self._options.validation != IGNORE:
-            problems = self._duplicates + unknown(kind, new)
-            if problems and self._options.validation == STRICT:
+        try:
+            result, strangers = kind.decode_noting(new)
+        except StatusError as failure:
+            raise self._invalid(new, failure.message) from None
+        if self._options.validation != IGNORE and (strangers or self._duplicates):
+            problems = self._duplicates + unknown(strangers)
+            if self._options.validation == STRICT:
                 raise self._invalid(new, "strict decoding error: " + ", ".join(problems))
             self._request.warnings += problems
-        result: Object = kind.decode(new)
         result["apiVersion"], result["kind"] = old["apiVersion"], old["kind"]
         metadata = result.setdefault("metadata", {})
         if metadata.get("name") != self._info.name:
@@ -115,10 +115,8 @@ class Patcher:
         """Server-side apply: ``old`` is None for an object that does not exist yet."""
         kind, resource, patch = self._resource.kind, self._resource, self._patch
         self._check_identity(patch)
-        failure = kind.decode_errors(patch)
-        if failure:
-            raise bad_request(failure)
-        problems = self._duplicates + unknown(kind, patch) if self._options.validation != IGNORE else []
+        _, strangers = kind.decode_noting(patch)
+        problems = self._duplicates + unknown(strangers) if self._options.validation != IGNORE else []
         if problems and self._options.validation == STRICT:
             raise bad_request(f"error strict decoding YAML: {', '.join(problems)}")
         self._request.warnings += problems

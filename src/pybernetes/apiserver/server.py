@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -28,7 +29,7 @@ from .audit.records import Auditor
 from .authn.impersonation import impersonate
 from .authz.messages import forbidden_error
 from .bootstrap import Bootstrap
-from .cache import Listener
+from .cache import Listener, ResourceCache
 from .committing import Committer
 from .conversions import CONVERSIONS
 from .deleting import Deleter
@@ -37,7 +38,7 @@ from .documents import OpenApi
 from .encoding import Entry
 from .health import Check, Health, ping, version_document
 from .hub import Hub, storage_prefix
-from .kinds import BuiltinKind
+from .kinds import builtin_kind
 from .loopback import Loopback
 from .reading import Reader
 from .registry import Registry, Resource
@@ -117,11 +118,11 @@ class ApiServer:
 
     def _builtin(self, info: ResourceInfo) -> Resource:
         handler = self.config.virtual_resources.get(info.gvr)
-        kind = BuiltinKind(info)
+        kind = builtin_kind(info)
         resource = Resource(info, kind, handler=handler)
         if handler is None and "get" in info.verbs and info.gvr.resource != "componentstatuses":
             stored, resource.conversion = CONVERSIONS.get(info.gvr, (info.gvr, None))
-            stored_kind = kind if stored == info.gvr else BuiltinKind(builtin_by_gvr()[stored])
+            stored_kind = kind if stored == info.gvr else builtin_kind(builtin_by_gvr()[stored])
             resource.storage = stored
             prefix = storage_prefix(stored)
             resource.dispatcher = self.hub.add(stored, info.namespaced, prefix, stored_kind.fields)
@@ -357,24 +358,33 @@ class ApiServer:
 
 
 class CacheReader:
-    """``hooks.reading.ObjectReader`` over the watch caches."""
+    """``hooks.reading.ObjectReader`` over the watch caches. The decoded objects read last are kept."""
+
+    KEPT = 4096
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
+        self._kept: deque[Entry] = deque()
 
-    def _entry(self, gvr: GVR, namespace: str, name: str) -> Entry | None:
+    def _cache(self, gvr: GVR) -> ResourceCache | None:
         resource = self._registry.by_gvr(gvr)
-        return resource.cache.get(namespace, name) if resource is not None and resource.dispatcher else None
+        return resource.cache if resource is not None and resource.dispatcher else None
+
+    def _object(self, entry: Entry) -> Object:
+        if not entry.decoded:
+            self._kept.append(entry)
+            if len(self._kept) > self.KEPT:
+                self._kept.popleft().release()
+        return entry.object
 
     def get(self, gvr: GVR, namespace: str, name: str) -> Object | None:
-        entry = self._entry(gvr, namespace, name)
-        return entry.object if entry is not None else None
+        cache = self._cache(gvr)
+        entry = cache.get(namespace, name) if cache is not None else None
+        return self._object(entry) if entry is not None else None
 
     def list(self, gvr: GVR, namespace: str = "") -> Sequence[Object]:
-        resource = self._registry.by_gvr(gvr)
-        if resource is None or resource.dispatcher is None:
-            return []
-        return [e.object for e in resource.cache.select(namespace)]
+        cache = self._cache(gvr)
+        return [self._object(e) for e in cache.select(namespace)] if cache is not None else []
 
     def subscribe(self, gvr: GVR, listener: Listener) -> Callable[[], None]:
         resource = self._registry.by_gvr(gvr)

@@ -99,6 +99,12 @@ class Schema:
         except RecursionError:
             raise errors.bad_request(_TOO_DEEP) from None
 
+    def read_noting(self, obj: Any) -> tuple[Object, list[str]]:
+        """``read`` and ``unknown_fields`` in one pass over what has no unknown fields."""
+        reading.Seen.unknown = False
+        new = self.read(obj)
+        return new, self.unknown_fields(obj) if reading.Seen.unknown or not self.builtin else []
+
     def unknown_fields(self, obj: Any) -> list[str]:
         """Paths that strict field validation reports as ``unknown field "spec.foo"``."""
         try:

@@ -270,6 +270,12 @@ def _omit_empty_reader(read: Reader) -> Reader:
     return optional
 
 
+class Seen:
+    """What the readers noticed on the way: set by them, cleared by ``Schema.read_noting`` before it reads."""
+
+    unknown = False
+
+
 def struct_reader(struct: StructType) -> Reader:
     known: Reader | None = struct.compiled.get("read")
     if known is None:
@@ -291,6 +297,7 @@ def _make_struct_reader(struct: StructType) -> Reader:
             if reader is None:
                 field = fields.get(key)
                 if field is None:
+                    Seen.unknown = True
                     continue
                 reader = readers[key] = field_reader(field)
             new = reader(item)

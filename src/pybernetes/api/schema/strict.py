@@ -66,7 +66,9 @@ def strict_decode(body: bytes) -> tuple[Any, list[str]]:
 
 
 def duplicate_fields(body: bytes, value: Any) -> list[str]:
-    if len(orjson.dumps(value)) == len(body.strip()):
+    written = orjson.dumps(value)
+    # A duplicate key is missing from what was read; spaces and escapes change the length, but not the number of keys.
+    if len(written) == len(body.strip()) or written.count(b'":') == body.count(b'":'):
         return []
     if not _has_duplicates(body):
         return []

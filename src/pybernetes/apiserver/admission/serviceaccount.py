@@ -5,13 +5,14 @@ Specified by "Configure Service Accounts for Pods" and ``plugin/pkg/admission/se
 
 from __future__ import annotations
 
-import random
+import hashlib
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
-from ...api.meta import Object, annotations_of, name_of
+from ...api.meta import Object, annotations_of, name_of, uid_of
 from ...api.resources import GVR, SERVICE_ACCOUNTS
-from ...hooks.admission import CREATE, UPDATE, AdmissionAttributes, AdmissionContext
+from ...hooks.admission import CREATE, UPDATE, AdmissionAttributes
 from ..authz.node import MIRROR_ANNOTATION, pod_references
 from .base import Plugin, is_pod, refuse, spec_of
 
@@ -38,6 +39,14 @@ def token_volume(name: str) -> dict[str, Any]:
             "defaultMode": 420,
         },
     }
+
+
+@lru_cache(maxsize=4096)
+def volume_suffix(account: str) -> str:
+    """Five characters that are the same for all pods of an account (its uid): the name has to be unique in a pod only,
+    and pods of one template stay alike, which is what the memory of checked specs lives on."""
+    digest = hashlib.sha256(account.encode()).digest()
+    return "".join(_ALPHABET[b % len(_ALPHABET)] for b in digest[:5])
 
 
 def mount_token(pod: Object, suffix: str) -> None:
@@ -73,10 +82,6 @@ def _secret_uses(container: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 class ServiceAccount(Plugin):
     name = "ServiceAccount"
 
-    def __init__(self, context: AdmissionContext) -> None:
-        super().__init__(context)
-        self._rng: random.Random = context.settings.get("rng") or random.Random()
-
     def handles(self, operation: str, gvr: GVR, subresource: str) -> bool:
         if not is_pod(gvr):
             return False
@@ -96,7 +101,7 @@ class ServiceAccount(Plugin):
         if wanted is None:
             wanted = account.get("automountServiceAccountToken")
         if wanted is not False:
-            mount_token(pod, "".join(self._rng.choices(_ALPHABET, k=5)))
+            mount_token(pod, volume_suffix(uid_of(account)))
         if not spec.get("imagePullSecrets") and account.get("imagePullSecrets"):
             spec["imagePullSecrets"] = [{"name": r.get("name") or ""} for r in account["imagePullSecrets"]]
 
