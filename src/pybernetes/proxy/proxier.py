@@ -1,36 +1,62 @@
 """The service proxy of one node: informers in, the kernel's rules out.
 
-It runs in the node's network namespace. Events only mark what changed; one worker writes the rules, so that a burst of events
-is one write.
+It runs in the node's network namespace. Events only note which Service or pod changed; one worker works out the elements of
+those and writes them in one transaction. The kernel tells of every change that somebody else makes to the table, which is then
+compared with what is wanted and mended.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from ..api.meta import Object, key_of, labels_of, namespace_of
+from ..api.meta import Object, annotations_of, key_of, labels_of, namespace_of
 from ..api.resources import ENDPOINT_SLICES, NODES, PODS, SERVICES
+from ..api.times import parse_time
 from ..client.informer import Informer, InformerFactory
 from ..client.rest import Client
 from ..concurrency import Backoff, Clock, logger
-from . import rules
-from .model import PROTOCOLS, SERVICE_NAME_LABEL, ZONE_LABEL, choose, endpoints_by_port, is_family, service_ports
+from ..streams.http_server import HttpServer
+from .backend import Backend, NftablesBackend, RulesError
+from .health import Health, ServiceHealth, health_handler, metrics_handler
+from .metrics import ProxyMetrics
+from .model import (
+    PROTOCOLS,
+    SERVICE_NAME_LABEL,
+    ZONE_LABEL,
+    choose,
+    endpoints_by_port,
+    is_family,
+    ready_local_endpoints,
+    service_ports,
+)
+from .service_rules import HostPort, ServiceRules
+from .service_table import TableOptions
 
 log = logger("proxy")
 
-SETTLE_SECONDS = 0.01
-"""How long a burst of events is gathered before the rules are written."""
+SETTLE_SECONDS = 0.003
+"""How long events are gathered before the rules are written: those of one cause come together."""
+TRIGGER_TIME = "endpoints.kubernetes.io/last-change-trigger-time"
 
 
-class RulesError(Exception):
-    """The kernel refused the rules."""
+@dataclass(frozen=True, slots=True)
+class ProxyOptions:
+    """A port of 0 serves nothing there."""
+
+    service_cidr: str = ""
+    mode: str = "nftables"
+    masquerade_outbound: bool = True
+    healthz_host: str = "0.0.0.0"
+    healthz_port: int = 10256
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int = 10249
 
 
 class ServiceProxy:
-    """Keeps table ``ip p8s_services`` true for ``node_name``. ``cluster_cidr`` is where all pods' addresses are."""
+    """Keeps a node's service rules true until cancelled. The rules stay when it ends: traffic goes on while it restarts."""
 
     def __init__(
         self,
@@ -40,55 +66,184 @@ class ServiceProxy:
         *,
         node_name: str,
         cluster_cidr: str = "10.244.0.0/16",
+        options: ProxyOptions | None = None,
+        backend: Backend | None = None,
     ) -> None:
-        self._clock, self._node_name, self._cluster_cidr = clock, node_name, cluster_cidr
+        """``cluster_cidr`` is where all pods' addresses are. Without a ``backend`` the sockets of one are made here."""
+        self._clock, self._node_name = clock, node_name
+        self._options = options = options or ProxyOptions()
+        self._backend = backend or NftablesBackend(
+            TableOptions(cluster_cidr, options.service_cidr, options.masquerade_outbound)
+        )
+        self.rules = ServiceRules()
+        self.metrics = ProxyMetrics()
+        self.health = Health(clock)
+        self.service_health = ServiceHealth(self.health, clock)
         self._services, self._slices = factory.informer(SERVICES), factory.informer(ENDPOINT_SLICES)
-        self._slices.add_index("service", _service_of)
+        if "proxy-service" not in self._slices.indexes:
+            self._slices.add_index("proxy-service", _service_of)
         self._node = Informer(client, NODES, clock=clock, field_selector=f"metadata.name={node_name}")
         self._pods = Informer(client, PODS, clock=clock, field_selector=f"spec.nodeName={node_name}")
+        self._dirty_services: dict[str, None] = {}
+        self._dirty_pods: dict[str, None] = {}
+        self._triggers: list[float] = []
         self._changed = asyncio.Event()
+        self._rebuild = True
+        self._zone = ""
+        self._without_local: dict[str, set[str]] = {"internal": set(), "external": set()}
         self._backoff = Backoff(0.1, 10.0)
-        for informer in (self._services, self._slices, self._node, self._pods):
-            informer.add_handler(lambda kind, old, new: self._changed.set())
 
     async def run(self) -> None:
         prepare_kernel(Path("/proc/sys"))
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._node.run())
-            group.create_task(self._pods.run())
-            for informer in (self._services, self._slices, self._node, self._pods):
-                await informer.wait_synced()
-            applied = ""
-            while True:
-                self._changed.clear()
-                script = self._script()
-                if script != applied:
-                    try:
-                        await apply(script)
-                        applied = script
-                        self._backoff.reset()
-                    except RulesError as failure:
-                        log.error("rules refused", error=str(failure))
-                        await self._clock.sleep(self._backoff.next())
-                        continue
-                await self._changed.wait()
-                await self._clock.sleep(SETTLE_SECONDS)
+        self._services.add_handler(self._on_service)
+        self._slices.add_handler(self._on_slice)
+        self._pods.add_handler(self._on_pod)
+        self._node.add_handler(self._on_node)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for informer in (self._node, self._pods):
+                    group.create_task(informer.run())
+                for server in self._servers():
+                    group.create_task(server.run())
+                group.create_task(self.service_health.run())
+                for informer in (self._services, self._slices, self._node, self._pods):
+                    await informer.wait_synced()
+                with self._backend.watching(self._on_foreign_change):
+                    await self._keep()
+        finally:
+            self._services.remove_handler(self._on_service)
+            self._slices.remove_handler(self._on_slice)
+            self._backend.close()
 
-    def _script(self) -> str:
-        node = self._node.get("", self._node_name) or {}
-        zone = labels_of(node).get(ZONE_LABEL, "")
-        services = []
-        for service in sorted(self._services.list(), key=key_of):
-            ports = service_ports(service)
-            if ports:
-                endpoints = endpoints_by_port(self._slices.by_index("service", key_of(service)))
-                for port in ports:
-                    found = endpoints.get(port.name.port, [])
-                    services.append((port, choose(port, found, self._node_name, zone)))
-        addresses = (node.get("status") or {}).get("addresses") or []
-        node_ips = [a["address"] for a in addresses if a.get("type") == "InternalIP" and is_family(a["address"], 4)]
-        host_ports = sorted({h for pod in self._pods.list() for h in host_ports_of(pod)}, key=lambda h: h.port)
-        return rules.render(services, host_ports, cluster_cidr=self._cluster_cidr, node_ips=node_ips)
+    def _servers(self) -> Iterator[HttpServer]:
+        options = self._options
+        if options.healthz_port:
+            handler = health_handler(self.health, self.metrics)
+            yield HttpServer(handler, clock=self._clock, host=options.healthz_host, port=options.healthz_port)
+        if options.metrics_port:
+            handler = metrics_handler(options.mode, self.metrics, self.health)
+            yield HttpServer(handler, clock=self._clock, host=options.metrics_host, port=options.metrics_port)
+
+    # -- events ----------------------------------------------------------------------------------------------------
+
+    def _note(self) -> None:
+        self.health.queued()
+        self.metrics.last_queued.set(self._clock.now())
+        self._changed.set()
+
+    def _on_service(self, kind: str, old: Object | None, new: Object | None) -> None:
+        assert new is not None
+        self.metrics.service_changes.inc()
+        self._dirty_services[key_of(new)] = None
+        self._note()
+
+    def _on_slice(self, kind: str, old: Object | None, new: Object | None) -> None:
+        assert new is not None
+        self.metrics.endpoint_changes.inc()
+        for obj in (old, new):
+            for service in _service_of(obj) if obj is not None else ():
+                self._dirty_services[service] = None
+        trigger = annotations_of(new).get(TRIGGER_TIME)
+        if trigger:
+            try:
+                self._triggers.append(parse_time(trigger))
+            except ValueError:
+                pass  # written by somebody else's controller; it only feeds a metric
+        self._note()
+
+    def _on_pod(self, kind: str, old: Object | None, new: Object | None) -> None:
+        assert new is not None
+        if any(True for obj in (old, new) if obj is not None for _ in declared_host_ports(obj)):
+            self._dirty_pods[key_of(new)] = None
+            self._note()
+
+    def _on_node(self, kind: str, old: Object | None, new: Object | None) -> None:
+        node = self._node.get("", self._node_name)
+        self.health.node = node
+        zone = labels_of(node or {}).get(ZONE_LABEL, "")
+        if zone != self._zone:
+            self._zone = zone
+            self._dirty_services.update(dict.fromkeys(map(key_of, self._services.list())))
+        self._note()
+
+    def _on_foreign_change(self) -> None:
+        log.warning("the service rules were changed by somebody else: mending them")
+        self.metrics.repairs.inc()
+        self._rebuild = True
+        self._note()
+
+    # -- work ------------------------------------------------------------------------------------------------------
+
+    async def _keep(self) -> None:
+        while True:
+            self._changed.clear()
+            try:
+                await self._sync()
+                self._backoff.reset()
+            except RulesError as failure:
+                log.error("rules not written", error=str(failure))
+                self.metrics.failures.inc()
+                self._rebuild = True
+                await self._clock.sleep(self._backoff.next())
+                continue
+            await self._changed.wait()
+            await self._clock.sleep(SETTLE_SECONDS)
+
+    async def _sync(self) -> None:
+        started = self._clock.monotonic()
+        triggers, self._triggers = self._triggers, []
+        self._gather()
+        rebuild, self._rebuild = self._rebuild, False
+        update = self.rules.take_update()
+        if rebuild:
+            await self._backend.rebuild(self.rules)
+        elif update:
+            await self._backend.apply(self.rules, update)
+        took = self._clock.monotonic() - started
+        self.health.updated()
+        self.metrics.last_sync.set(self._clock.now())
+        self.metrics.sync.observe(took)
+        (self.metrics.full_sync if rebuild else self.metrics.partial_sync).observe(took)
+        for trigger in triggers:
+            self.metrics.programming.observe(max(0.0, self._clock.now() - trigger))
+        if rebuild or update.touches_udp:
+            begun = self._clock.monotonic()
+            self.metrics.forgotten.inc(await self._backend.forget_stale_flows(self.rules))
+            self.metrics.conntrack.observe(self._clock.monotonic() - begun)
+
+    def _gather(self) -> None:
+        """Works out the elements of what changed."""
+        self.rules.set_node_ips(node_addresses(self._node.get("", self._node_name)))
+        services, self._dirty_services = self._dirty_services, {}
+        pods, self._dirty_pods = self._dirty_pods, {}
+        for key in services:
+            self._gather_service(key)
+        for key in pods:
+            pod = self._pods.get_key(key)
+            self.rules.set_host_ports(key, host_ports_of(pod) if pod is not None else ())
+        for policy, names in self._without_local.items():
+            self.metrics.no_local.labels(policy).set(len(names))
+
+    def _gather_service(self, key: str) -> None:
+        service = self._services.get_key(key)
+        ports = service_ports(service) if service is not None else []
+        endpoints = endpoints_by_port(self._slices.by_index("proxy-service", key)) if ports else {}
+        chosen = []
+        node = self._node_name
+        for names in self._without_local.values():
+            names.discard(key)
+        for port in ports:
+            choice = choose(port, endpoints.get(port.name.port, ()), node, self._zone)
+            chosen.append((port, choice))
+            if choice.any and not choice.local:
+                if port.internal_local:
+                    self._without_local["internal"].add(key)
+                if port.external_local:
+                    self._without_local["external"].add(key)
+        self.rules.set_service(key, chosen)
+        check = next((p.health_check_node_port for p in ports if p.health_check_node_port), 0)
+        everything = [e for found in endpoints.values() for e in found] if check else []
+        self.service_health.set(key, check, ready_local_endpoints(everything, node))
 
 
 def _service_of(endpoint_slice: Object) -> list[str]:
@@ -96,48 +251,58 @@ def _service_of(endpoint_slice: Object) -> list[str]:
     return [f"{namespace_of(endpoint_slice)}/{name}"] if name else []
 
 
-def host_ports_of(pod: Object, version: int = 4) -> Iterator[rules.HostPort]:
+def node_addresses(node: Object | None, version: int = 4) -> list[str]:
+    """The node's primary address of a family, where node ports are served."""
+    found = ((node or {}).get("status") or {}).get("addresses") or ()
+    internal = [
+        a["address"] for a in found if a.get("type") == "InternalIP" and is_family(a.get("address", ""), version)
+    ]
+    return internal[:1]
+
+
+def declared_host_ports(pod: Object) -> Iterator[Object]:
+    """Container ports with a host port, of containers that run beside each other."""
+    spec = pod.get("spec") or {}
+    if spec.get("hostNetwork"):
+        return
+    beside = [c for c in spec.get("initContainers") or () if c.get("restartPolicy") == "Always"]
+    for container in (*(spec.get("containers") or ()), *beside):
+        for port in container.get("ports") or ():
+            if port.get("hostPort"):
+                yield port
+
+
+def host_ports_of(pod: Object, version: int = 4) -> Iterator[HostPort]:
     """The host ports of a pod that has an address and has not ended."""
-    spec, status = pod.get("spec") or {}, pod.get("status") or {}
-    if spec.get("hostNetwork") or status.get("phase") in ("Succeeded", "Failed"):
+    status = pod.get("status") or {}
+    if status.get("phase") in ("Succeeded", "Failed"):
         return
     addresses = [i.get("ip", "") for i in status.get("podIPs") or ()] or [status.get("podIP") or ""]
     address = next((a for a in addresses if is_family(a, version)), "")
     if not address:
         return
-    restartable = [c for c in spec.get("initContainers") or () if c.get("restartPolicy") == "Always"]
-    for container in (*(spec.get("containers") or ()), *restartable):
-        for port in container.get("ports") or ():
-            host_ip = port.get("hostIP") or ""
-            protocol = PROTOCOLS.get(port.get("protocol") or "TCP")
-            if port.get("hostPort") and protocol and (not host_ip or is_family(host_ip, version)):
-                yield rules.HostPort(host_ip, protocol, int(port["hostPort"]), address, int(port["containerPort"]))
+    for port in declared_host_ports(pod):
+        host_ip = port.get("hostIP") or ""
+        protocol = PROTOCOLS.get(port.get("protocol") or "TCP")
+        if protocol and (not host_ip or is_family(host_ip, version)):
+            yield HostPort(host_ip, protocol, int(port["hostPort"]), address, int(port["containerPort"]))
 
 
 def prepare_kernel(sysctls: Path) -> None:
-    """What the node's network namespace needs: forwarding, and no reverse-path check on asymmetric ways."""
+    """What the node's network namespace needs."""
     for name, value in (
         ("net/ipv4/ip_forward", "1"),
-        ("net/ipv4/conf/all/rp_filter", "0"),
-        ("net/ipv4/conf/default/rp_filter", "0"),
+        # Host ports on 127.0.0.1; the table drops what others send there.
+        ("net/ipv4/conf/all/route_localnet", "1"),
+        # A packet outside the window must not end a translated connection with an untranslated reset.
         ("net/netfilter/nf_conntrack_tcp_be_liberal", "1"),
     ):
         path = sysctls / name
         if path.exists():
             path.write_text(value)
-
-
-async def apply(script: str) -> None:
-    """Hands a script to ``nft``. Raises RulesError with its words."""
-    process = await asyncio.create_subprocess_exec(
-        "nft",
-        "-f",
-        "-",
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, "PATH": os.environ.get("PATH", "") + ":/usr/sbin:/sbin", "LC_ALL": "C"},
-    )
-    _, errors = await process.communicate(script.encode())
-    if process.returncode != 0:
-        raise RulesError(errors.decode("utf-8", "replace").strip()[:2000])
+    for directory in (sysctls / "net/ipv4/conf").glob("*"):
+        # Answers may come another way than questions went, over VXLAN one way and straight the other: strict becomes loose.
+        if (directory / "rp_filter").read_text().strip() == "1":
+            (directory / "rp_filter").write_text("2")
+        # A neighbour that was told a shorter way would pass by the rules; such notes also use up the allowance of refusals.
+        (directory / "send_redirects").write_text("0")

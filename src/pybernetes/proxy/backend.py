@@ -1,0 +1,106 @@
+"""Where rules go: the contract between the proxy and what writes them, and the nftables one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol
+
+from . import conntrack
+from .nft.kernel import Monitor, Netfilter, NftError
+from .nft.tables import Table
+from .nft.writer import TableWriter
+from .service_rules import ServiceRules, Update
+from .service_table import TableOptions, pack_number, pack_target, service_table
+
+INLINE_ELEMENTS = 400
+"""A transaction up to this size is written at once (well below a millisecond); a larger one by a thread."""
+
+
+class RulesError(Exception):
+    """Rules could not be written: the kernel holds something else than was thought, or refuses."""
+
+
+class Backend(Protocol):
+    """Writes rules. ``apply`` may assume that the last write succeeded; after any failure comes ``rebuild``."""
+
+    async def apply(self, rules: ServiceRules, update: Update) -> None: ...
+
+    async def rebuild(self, rules: ServiceRules) -> None: ...
+
+    async def forget_stale_flows(self, rules: ServiceRules) -> int: ...
+
+    def watching(self, changed: Callable[[], None]) -> AbstractContextManager[None]:
+        """Calls ``changed`` when somebody else touched the rules."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class NftablesBackend:
+    """Writes table ``ip p8s_services``. To be made in the node's network namespace, where its sockets stay."""
+
+    def __init__(self, options: TableOptions) -> None:
+        self._netfilter = Netfilter()
+        self._monitor = Monitor()
+        self._table: Table = service_table(options)
+        self._writer = TableWriter(self._netfilter, self._table)
+
+    def close(self) -> None:
+        self._netfilter.close()
+        self._monitor.close()
+
+    async def apply(self, rules: ServiceRules, update: Update) -> None:
+        def write() -> None:
+            self._writer.apply(update.changes, sets=update.sets, chains=update.chains, replaced=update.replaced)
+            if update.departed:
+                self._forget_clients(update)
+
+        try:
+            if len(update.changes) <= INLINE_ELEMENTS:
+                write()
+            else:
+                await asyncio.to_thread(write)
+        except (NftError, OSError) as failure:
+            raise RulesError(str(failure)) from failure
+
+    async def rebuild(self, rules: ServiceRules) -> None:
+        def write() -> None:
+            with self._monitor.not_listening():
+                self._writer.rebuild(rules.contents, rules.sets, rules.chains)
+
+        try:
+            await asyncio.to_thread(write)
+        except (NftError, OSError) as failure:
+            raise RulesError(str(failure)) from failure
+
+    def _forget_clients(self, update: Update) -> None:
+        """Clients that were bound to an endpoint which is gone choose anew."""
+        gone = {(pack_number(number), pack_target(*target)) for number, target in update.departed}
+        for key, target in self._writer.present("affinity").items():
+            if (key[:4], target) in gone:
+                self._writer.delete_if_there("affinity", key)
+
+    async def forget_stale_flows(self, rules: ServiceRules) -> int:
+        targets = rules.udp_targets()
+        try:
+            return await asyncio.to_thread(conntrack.forget_stale, self._netfilter, targets.get)
+        except (NftError, OSError) as failure:
+            raise RulesError(str(failure)) from failure
+
+    @contextmanager
+    def watching(self, changed: Callable[[], None]) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        own = {self._netfilter.port}
+
+        def readable() -> None:
+            found = self._monitor.foreign_changes(own)
+            if found is None or self._table.name in found:
+                changed()
+
+        loop.add_reader(self._monitor.fileno(), readable)
+        try:
+            yield
+        finally:
+            loop.remove_reader(self._monitor.fileno())
