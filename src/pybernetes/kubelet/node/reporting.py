@@ -50,6 +50,10 @@ class NodeHealth(Protocol):
         ...
 
 
+# What API servers and schedulers may count on, in order. The server translates WebSocket streams for the runtime.
+DECLARED_FEATURES = ("ExtendWebSocketsToKubelet",)
+
+
 def condition(kind: str, holds: bool, reason: str, message: str) -> Object:
     return {"type": kind, "status": "True" if holds else "False", "reason": reason, "message": message}
 
@@ -213,6 +217,7 @@ class NodeReporter:
             status["runtimeHandlers"] = handlers
         policy = (self._features.get("features") or {}).get("supplemental_groups_policy", False)
         status["features"] = {"supplementalGroupsPolicy": policy}
+        status["declaredFeatures"] = list(DECLARED_FEATURES)
         return status
 
     async def _images(self) -> list[Object] | None:
