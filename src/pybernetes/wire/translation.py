@@ -23,7 +23,7 @@ from .remotecommand import (
     internal_error_status,
     writes_status,
 )
-from .spdy import DataReceived, GoneAway, SpdyConnection, StreamOpened, StreamReset
+from .spdy import DataReceived, GoneAway, SpdyConnection, StreamOpened, StreamReplied, StreamReset
 from .spdy_frames import RST_REFUSED_STREAM
 from .websocket import INTERNAL_ERROR, MessageReceived, WebSocket, WebSocketClosed
 
@@ -47,8 +47,16 @@ class ExecTranslator:
             self._ids[kind], self._kinds[stream_id] = stream_id, kind
             if kind in (STDOUT, STDERR, ERROR):
                 self._reading.add(kind)
-        # An empty message tells the client that the server is ready, as it always has.
-        self.client.send(STDOUT if options.stdout else STDERR if options.stderr else ERROR, b"")
+        self._greeting: int | None = STDOUT if options.stdout else STDERR if options.stderr else ERROR
+
+    def _greet(self) -> None:
+        """An empty message tells the client that the server is ready, as it always has.
+
+        It waits for the backend's first answer: kubectl before 1.33 may not have its streams yet when the 101 arrives.
+        """
+        if self._greeting is not None:
+            self.client.send(self._greeting, b"")
+            self._greeting = None
 
     def ping(self) -> None:
         if not self.done:
@@ -86,6 +94,8 @@ class ExecTranslator:
             return
         for event in self.backend.receive(data):
             match event:
+                case StreamReplied():
+                    self._greet()
                 case DataReceived(stream_id, payload, fin) if stream_id in self._kinds:
                     self._from_stream(self._kinds[stream_id], payload)
                     if fin:

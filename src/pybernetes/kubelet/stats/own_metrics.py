@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
-from ... import __version__
+from ... import KUBERNETES_VERSION, __version__
 from ...api.meta import namespace_of
 from ..pod.model import RuntimePod
 from .exposition import Exposition, Sample, labels
@@ -48,7 +48,7 @@ def own_metrics(node: NodeSample, runtime: Iterable[RuntimePod]) -> bytes:
         "kubernetes_build_info",
         "gauge",
         "[BETA] A metric with a constant '1' value labeled by version.",
-        [(labels({"git_version": "v1.36.0", "implementation": f"pybernetes/{__version__}"}), 1, None)],
+        [(labels({"git_version": KUBERNETES_VERSION, "implementation": f"pybernetes/{__version__}"}), 1, None)],
     )
     for name, text, reading in _VOLUME:
         out.family(f"kubelet_volume_stats_{name}", "gauge", f"[ALPHA] {text}", _claims(node, reading))
