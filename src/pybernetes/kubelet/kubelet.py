@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
+import shutil
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from ..api.errors import StatusError
@@ -23,8 +25,10 @@ from .cri import CRIClient, CRIError
 from .images import ImageManager
 from .interfaces import ContainerRef
 from .node.cleaning import Cleaner
+from .node.evicting import Evictor
 from .node.machine import Machine, read_machine
 from .node.reporting import NodeReporter
+from .node.shutdown import NOT_READY, REJECT_MESSAGE, REJECT_REASON, Shutdown, inhibited
 from .objects import ObjectCache
 from .orphans import pod_from_runtime
 from .pod import lifecycle
@@ -163,6 +167,8 @@ class Kubelet:
         pause = settings.pod_infra_container_image or PAUSE_IMAGE
         self.cleaner = Cleaner(self.context, self.cache, self.images, self.workers.__contains__, pause)
         self.reporter = NodeReporter(self.context, self.machine, self)
+        self.shutdown = Shutdown(settings, clock, self)
+        self.evictor = Evictor(self.context, self, self.stats.sample, self.cleaner)
 
     # -- running ---------------------------------------------------------------------------------------------------
 
@@ -198,6 +204,9 @@ class Kubelet:
         self.ready.set()
         group.create_task(self._housekeeping())
         group.create_task(self.cleaner.run())
+        group.create_task(self.evictor.run())
+        if self.shutdown.configured and shutil.which("systemd-inhibit") and Path("/run/systemd/system").is_dir():
+            group.create_task(inhibited(self.shutdown))
 
     async def _runtime_checks(self) -> None:
         while True:
@@ -229,12 +238,28 @@ class Kubelet:
 
     def not_ready(self) -> list[str]:
         found = [p for p in (self._runtime_problem, self._network) if p]
+        if self.shutdown.under_way:
+            found.append(NOT_READY)
         if not found and self.ready.is_set() and not self.cache.healthy:
             found.append("PLEG is not healthy: pleg was last seen active too long ago; threshold is 3m0s")
         return found
 
     def pressures(self) -> frozenset[str]:
         return self._pressures
+
+    # -- eviction and shutdown (node.evicting.EvictionHost, node.shutdown.ShutdownHost) ----------------------------
+
+    def set_pressures(self, conditions: frozenset[str]) -> None:
+        if conditions != self._pressures:
+            self._pressures = conditions
+            self.reporter.poke()
+
+    def disrupt(self, pod: Object, condition: Object) -> None:
+        self.steps.memory(uid_of(pod)).disruption = condition
+
+    def kill(self, pod: Object, status: dict[str, Any], *, grace: int | None) -> None:
+        """Ends a pod for a reason of the node's own."""
+        self.workers.send(uid_of(pod), lifecycle.KillRequested(status, grace))
 
     # -- pods from the API -----------------------------------------------------------------------------------------
 
@@ -267,16 +292,18 @@ class Kubelet:
         self._orphans.discard(uid)
         self.workers.start(pod)
 
-    def _active(self) -> list[Object]:
+    def active_pods(self) -> list[Object]:
         """The pods that take up room on the node, with what they have been given."""
         found = (p for p in self.workers.pods() if self.workers.stage(uid_of(p)) in (Stage.SYNC, Stage.TERMINATING))
         return [self.allocations.effective(p) for p in found]
 
     def _others(self, uid: str) -> list[Object]:
-        return [p for p in self._active() if uid_of(p) != uid]
+        return [p for p in self.active_pods() if uid_of(p) != uid]
 
     def _admit(self, pod: Object) -> Rejection | None:
-        others = self._active()
+        if self.shutdown.under_way:
+            return Rejection(REJECT_REASON, REJECT_MESSAGE)
+        others = self.active_pods()
         node = self._node()
         pressure = self._pressure_rejection(pod)
         if pressure is not None:
@@ -311,10 +338,6 @@ class Kubelet:
         found = self._nodes.get("", self.settings.node_name) if self._nodes is not None else None
         node = found or self.reporter.fresh_node()
         return {**node, "status": {**(node.get("status") or {}), "allocatable": self.machine.allocatable}}
-
-    def kill(self, pod: Object, status: dict[str, Any], *, grace: int | None) -> None:
-        """Ends a pod for a reason of the node's own."""
-        self.workers.send(uid_of(pod), lifecycle.KillRequested(status, grace))
 
     # -- static pods -----------------------------------------------------------------------------------------------
 

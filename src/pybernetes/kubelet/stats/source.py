@@ -99,6 +99,10 @@ class Stats:
         for key in [key for key in self._probes if key[3] == uid]:
             del self._probes[key]
 
+    async def sample(self) -> NodeSample:
+        """Everything at this moment, sizes on disk included: what eviction goes by."""
+        return await self._snapshot(brief=True, disks=True)
+
     # --- reading
 
     async def _snapshot(self, *, brief: bool = False, disks: bool = False) -> NodeSample:
