@@ -12,6 +12,11 @@ Factory = Callable[[ControllerContext], Controller]
 ENTRY_POINT_GROUP = "pybernetes.controllers"
 
 BUILT_IN: dict[str, str] = {
+    "persistentvolume-binder-controller": "persistentvolume.controller:PersistentVolumeBinder",
+    "local-volume-provisioner-controller": "localprovisioner.controller:LocalProvisioner",
+    "persistentvolumeclaim-protection-controller": "protection.controller:ClaimProtectionController",
+    "persistentvolume-protection-controller": "protection.controller:VolumeProtectionController",
+    "ephemeral-volume-controller": "ephemeralvolume.controller:EphemeralVolumeController",
     "disruption-controller": "disruption.controller:DisruptionController",
     "resourcequota-controller": "resourcequota.controller:ResourceQuotaController",
     "clusterrole-aggregation-controller": "clusterroleaggregation.controller:ClusterRoleAggregationController",
