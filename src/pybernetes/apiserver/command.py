@@ -26,6 +26,7 @@ from .authz import AuthorizationOptions
 from .bootstrap import usable_address
 from .composition import AuditOptions, Options, compose
 from .http import HttpServer
+from .reloading import FileWatcher
 from .server import ServerConfig
 from .streaming import KubeletTLS
 
@@ -73,6 +74,7 @@ FLAGS: list[Any] = [
     click.option("--audit-log-maxage", type=int, default=0, help="How many days old logs are kept [for ever]."),
     click.option("--audit-log-compress/--no-audit-log-compress", default=False, help="Compress old logs."),
     click.option("--audit-log-mode", type=click.Choice(["batch", "blocking"]), default="batch", show_default=True, help="When a record is written."),
+    click.option("--encryption-provider-config", default="", help="Which resources are kept encrypted, with which keys."),
     click.option("--event-ttl", type=float, default=3600.0, show_default=True, help="Seconds that events are kept."),
     click.option("--etcd-servers", default="", callback=_split, help="etcd's URLs, instead of the embedded store."),
     click.option("--etcd-cafile", default="", help="Authority of etcd's certificates (PEM)."),
@@ -142,6 +144,9 @@ def options_of(flags: dict[str, Any]) -> Options:
         disable_admission=flags["disable_admission_plugins"],
         signing_key=signing,
         kubelet=_kubelet_tls(flags),
+        encryption_file=flags["encryption_provider_config"],
+        client_ca_file=flags["client_ca_file"],
+        request_header_ca_file=flags["requestheader_client_ca_file"],
         audit=AuditOptions(
             policy_file=flags["audit_policy_file"],
             log_path=flags["audit_log_path"],
@@ -221,6 +226,15 @@ def server_tls(flags: dict[str, Any], clock: Clock) -> ssl.SSLContext:
     return context
 
 
+def _follow_authorities(flags: dict[str, Any], clock: Clock, tls: ssl.SSLContext) -> FileWatcher:
+    """A new authority's clients get through the handshake; whether an old one's still may is decided after it."""
+    files = FileWatcher(clock)
+    for file in (flags["client_ca_file"], flags["requestheader_client_ca_file"]):
+        if file:
+            files.add(file, lambda data: tls.load_verify_locations(cadata=data.decode()))
+    return files
+
+
 def _self_signed(flags: dict[str, Any], clock: Clock) -> tuple[str, str]:
     from ..client import signing
 
@@ -242,6 +256,7 @@ async def serve(flags: dict[str, Any], clock: Clock, rng: random.Random) -> None
     """Runs until SIGTERM or SIGINT. Raises OSError where the port is taken."""
     server = compose(store_of(flags, clock), clock, rng, options_of(flags))
     tls = server_tls(flags, clock)
+    server.background.append(_follow_authorities(flags, clock, tls).run)
     task = asyncio.current_task()
     assert task is not None
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -10,10 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
+
+from ..api.errors import method_not_allowed
 from ..api.resources import GVK
 from ..concurrency import Clock
 from ..hooks.admission import CONNECT, AdmissionAttributes, AdmissionContext
 from ..storage.contract import Store
+from ..storage.encryption import EncryptingStore
 from . import admission, authn, authz
 from .audit.records import Auditor
 from .authn.issuer import (
@@ -26,6 +30,7 @@ from .authn.issuer import (
 )
 from .authz.bootstrap import kubeadm_objects, reconcile
 from .equivalents import RegistryKnowledge
+from .reloading import FileWatcher
 from .request import Handler, Request, Response
 from .reviews import Reviews
 from .server import ApiServer, ServerConfig
@@ -61,14 +66,30 @@ class Options:
     max_token_seconds: int = 0
     kubelet: KubeletTLS = field(default_factory=KubeletTLS)
     audit: AuditOptions = field(default_factory=AuditOptions)
+    encryption_file: str = ""
+    """``--encryption-provider-config``."""
+    client_ca_file: str = ""
+    request_header_ca_file: str = ""
+    """Where the two authorities were read: their files are looked at again."""
 
 
 def compose(store: Store, clock: Clock, rng: random.Random, options: Options) -> ApiServer:
     """A server that is ready to ``start``. Raises ValueError or OSError for options that cannot be used."""
-    server = ApiServer(store, clock, rng, options.server)
+    encrypting = _encrypting(store, options)
+    server = ApiServer(encrypting or store, clock, rng, options.server)
+    files = FileWatcher(clock)
+    server.background.append(files.run)
+    if encrypting is not None:
+        _follow_encryption(server, encrypting, files, options.encryption_file)
     server.auditor = _auditor(options.audit, clock)
     request = server.loopback
     authentication = authn.build(options.authentication, server.objects, clock, request)
+    for file, verifier in (
+        (options.client_ca_file, authentication.client_verifier),
+        (options.request_header_ca_file, authentication.front_proxy_verifier),
+    ):
+        if file and verifier is not None:
+            files.add(file, verifier.load)
     authorization = authz.build(options.authorization, server.objects, clock)
     authorizer = authorization.authorizer
     issuer = _issuer(server, options, clock)
@@ -102,6 +123,41 @@ def compose(store: Store, clock: Clock, rng: random.Random, options: Options) ->
 
     server.post_start.append(bootstrap)
     return server
+
+
+REWRITE_PATH = "/storage/rewrite"
+"""POST: everything stored is written anew with the keys that write now."""
+
+
+def _encrypting(store: Store, options: Options) -> EncryptingStore | None:
+    if not options.encryption_file:
+        return None
+    from ..storage import encryption
+
+    return encryption.EncryptingStore(store, encryption.load(options.encryption_file))
+
+
+def _follow_encryption(server: ApiServer, store: EncryptingStore, files: FileWatcher, file: str) -> None:
+    from ..storage.encryption import parse_text
+
+    def classify(key: str) -> tuple[str, str] | None:
+        end = key.find("/", 1)
+        while end >= 0:
+            dispatcher = server.hub.dispatchers.get(key[: end + 1])
+            if dispatcher is not None:
+                return dispatcher.cache.gvr.group, dispatcher.cache.gvr.resource
+            end = key.find("/", end + 1)
+        return None
+
+    async def rewrite(request: Request) -> Response:
+        if request.method != "POST":
+            raise method_not_allowed()
+        written = await store.rewrite(list(server.hub.dispatchers))
+        return Response(200, orjson.dumps({"rewritten": written}))
+
+    store.classify = classify
+    files.add(file, lambda data: store.configure(parse_text(data, file)))
+    server.paths[REWRITE_PATH] = rewrite
 
 
 def _auditor(options: AuditOptions, clock: Clock) -> Auditor | None:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import orjson
 
@@ -102,6 +103,8 @@ class ApiServer:
         self.post_start: list[Callable[[], Awaitable[None]]] = []
         """Run in order by ``start``, when requests can be answered already."""
         self.auditor: Auditor | None = None
+        self.background: list[Callable[[], Coroutine[Any, Any, None]]] = []
+        """More that runs as long as the server does."""
         self._prefix = f"{rng.getrandbits(64):016x}"
         self._counter = 0
         self.started = False
@@ -243,6 +246,8 @@ class ApiServer:
                     group.create_task(self._bootstrap.run())
                 if self.auditor is not None:
                     group.create_task(self.auditor.run())
+                for work in self.background:
+                    group.create_task(work())
         finally:
             self.ready.clear()
             self.hub.stop()
