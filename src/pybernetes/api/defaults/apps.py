@@ -74,8 +74,7 @@ def _default_stateful_set(obj: Obj) -> None:
     spec.setdefault("selector", None)
     for claim in spec.get("volumeClaimTemplates") or ():
         # Stored claim templates name their type, since they once were whole objects.
-        default_text(claim, "apiVersion", "v1")
-        default_text(claim, "kind", "PersistentVolumeClaim")
+        claim["apiVersion"], claim["kind"] = "v1", "PersistentVolumeClaim"
         default_claim(claim)
 
 

@@ -23,7 +23,8 @@ def _default_job(obj: Obj) -> None:
     if labels is not None:
         metadata = struct(obj, "metadata")
         if not metadata.get("labels"):
-            metadata["labels"] = dict(labels)
+            # The same map, as upstream: what is later put on the template is then on the job, too.
+            metadata["labels"] = labels
     default(spec, "completionMode", "NonIndexed")
     default(spec, "suspend", False)
     default(spec, "podReplacementPolicy", "TerminatingOrFailed" if spec.get("podFailurePolicy") is None else "Failed")

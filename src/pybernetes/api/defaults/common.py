@@ -18,10 +18,11 @@ _DOMAIN = (
 _HOST = rf"(?:{_DOMAIN}|\[(?:[a-fA-F0-9:]+)\])(?::[0-9]+)?"
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _IMAGE = re.compile(
-    rf"(?:(?:{_HOST})/)?{_COMPONENT}(?:/{_COMPONENT})*"
+    rf"(?:(?:{_HOST})/)?(?P<path>{_COMPONENT}(?:/{_COMPONENT})*)"
     r"(?::(?P<tag>[\w][\w.-]{0,127}))?(?:@(?P<digest>[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,}))?",
     re.ASCII,
 )
+_LONGEST_PATH = 255
 _BARE_ID = re.compile(r"[a-f0-9]{64}")
 
 
@@ -29,7 +30,7 @@ _BARE_ID = re.compile(r"[a-f0-9]{64}")
 def default_pull_policy(image: str) -> str:
     """``Always`` for the tag ``latest`` and for no tag and no digest; a reference that does not parse has no tag."""
     match = _IMAGE.fullmatch(image)
-    if match is None or _BARE_ID.fullmatch(image):
+    if match is None or len(match["path"]) > _LONGEST_PATH or _BARE_ID.fullmatch(image):
         return IF_NOT_PRESENT
     tag = match["tag"] or ("" if match["digest"] else "latest")
     return ALWAYS if tag == "latest" else IF_NOT_PRESENT

@@ -120,6 +120,9 @@ class DaemonSetStrategy(_Workload):
         if _template_generation(new) != _template_generation(old):
             set_generation(new, generation_of(old) + 1)
 
+    def prepare_status(self, new: Obj, old: Obj, now: str) -> None:
+        _set_template_generation(new, _template_generation(old))
+
     def warnings_on_update(self, obj: Obj, old: Obj) -> list[str]:
         return super().warnings_on_update(obj, old) if _template_generation(obj) != _template_generation(old) else []
 
@@ -168,12 +171,14 @@ class JobStrategy(_Workload):
 def _generate_selector(metadata: Obj, spec: Obj) -> None:
     """A job selects its pods by its own uid, unless its author took that into their own hands."""
     template = section(section(spec, "template"), "metadata")
-    labels = dict(template.get("labels") or {})
+    labels = section(template, "labels")
     for label in JOB_NAME_LABELS:
         labels.setdefault(label, metadata.get("name") or "")
     for label in CONTROLLER_UID_LABELS:
         labels.setdefault(label, metadata.get("uid") or "")
-    template["labels"] = labels
+    if not metadata.get("labels"):
+        # Upstream gets here by defaulting again what it reads back from the store.
+        metadata["labels"] = labels
     selector = section(spec, "selector")
     selector["matchLabels"] = {CONTROLLER_UID_LABEL: metadata.get("uid") or "", **(selector.get("matchLabels") or {})}
 

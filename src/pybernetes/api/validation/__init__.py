@@ -38,9 +38,9 @@ def _modules() -> tuple[dict[tuple[str, str], Create], dict[tuple[str, str, str]
 
 
 def _families() -> list[Any]:
-    from . import core, events, persistent_volumes, pods, quotas, services
+    from . import core, events, jobs, persistent_volumes, pods, quotas, services, workloads
 
-    return [pods, core, services, persistent_volumes, quotas, events]
+    return [pods, core, services, persistent_volumes, quotas, events, workloads, jobs]
 
 
 _RBAC = "rbac.authorization.k8s.io"

@@ -336,7 +336,9 @@ def replica_status(status: Obj) -> Errors:
     total = status.get("replicas") or 0
     for field in fields[1:]:
         if (status.get(field) or 0) > total:
-            found.append(invalid_value(f"status.{field}", status[field], "cannot be greater than status.replicas"))
+            found.append(
+                invalid_value(f"status.{field}", status.get(field) or 0, "cannot be greater than status.replicas")
+            )
     available = status.get("availableReplicas") or 0
     if available > (status.get("readyReplicas") or 0):
         found.append(invalid_value("status.availableReplicas", available, "cannot be greater than readyReplicas"))

@@ -54,8 +54,11 @@ def shown_selector(selector: Obj | None) -> Obj | None:
     if selector.get("matchLabels"):
         shown["matchLabels"] = sorted_map(selector["matchLabels"])
     if selector.get("matchExpressions"):
-        fields = ("key", "operator", "values")
-        shown["matchExpressions"] = [{f: e[f] for f in fields if e.get(f)} for e in selector["matchExpressions"]]
+        shown["matchExpressions"] = [
+            {"key": e.get("key") or "", "operator": e.get("operator") or ""}
+            | ({"values": e["values"]} if e.get("values") else {})
+            for e in selector["matchExpressions"]
+        ]
     return shown
 
 
