@@ -18,8 +18,8 @@ POD = b'{"metadata":{"name":"a","namespace":"default"},"spec":{"containers":[{"n
 
 
 @asynccontextmanager
-async def listening():
-    async with running() as server:
+async def listening(config=None):
+    async with running(config) as server:
         front, started = HttpServer(server, RealClock()), asyncio.Event()
         task = asyncio.get_running_loop().create_task(front.run(started=started))
         await started.wait()

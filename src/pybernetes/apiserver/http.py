@@ -22,6 +22,7 @@ from ..concurrency import Clock, logger
 from ..hooks.identity import Credentials
 from .body import MAX_BODY
 from .encoding import chunk
+from .express import Express, Pass
 from .request import Frames, Request, Response, Stream
 from .server import ApiServer, error_response
 
@@ -35,6 +36,7 @@ HEAD_TIMEOUT, IDLE_TIMEOUT, BODY_TIMEOUT = 32.0, 120.0, 60.0
 SWEEP = 5.0
 HIGH_WATER = 512 * 1024
 SLICE = 256 * 1024
+SMALL = 64 * 1024
 
 _REASONS = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
 _CONSTANT = b"Cache-Control: no-cache, private\r\n"
@@ -45,6 +47,8 @@ class HttpServer:
 
     def __init__(self, server: ApiServer, clock: Clock) -> None:
         self.server = server
+        self.express: Express | None = getattr(server, "express", None)
+        """Another server behind this front may have no short way."""
         self.clock = clock
         self.connections: set[Connection] = set()
         self.group: asyncio.TaskGroup | None = None
@@ -120,6 +124,7 @@ class Connection(asyncio.Protocol):
         self._lost = False
         self._memo_block = b""
         self._memo: tuple[Mapping[str, str], Credentials] | None = None
+        self._pass: Pass | None = None
 
     # -- connection -------------------------------------------------------------------------------------------------
 
@@ -222,6 +227,14 @@ class Connection(asyncio.Protocol):
 
     def _repeat(self, target: bytes) -> None:
         """A request whose header block is the one before's."""
+        express = self._front.express
+        if express is not None and self._pass is not None:
+            pieces = express.answer(target.decode("latin-1"), self._pass)
+            if pieces is not None:
+                self._deliver(pieces)
+                return
+            if self._pass.until < self._front.clock.monotonic():
+                self._pass = None  # the long way proves the identity again
         assert self._memo is not None
         headers, credentials = self._memo
         path, _, query = target.decode("latin-1").partition("?")
@@ -229,6 +242,27 @@ class Connection(asyncio.Protocol):
             path = unquote(path)
         self._keep_alive.append(True)
         self._accept(Request("GET", path, query, headers, b"", credentials))
+
+    def _deliver(self, pieces: tuple[bytes, ...]) -> None:
+        """Writes an answer that was ready at once."""
+        self.deadline = self._front.clock.monotonic() + IDLE_TIMEOUT
+        if len(pieces[-2]) < SMALL:
+            self.transport.write(b"".join(pieces))
+            return
+        self.transport.writelines(pieces)
+        if self._paused_writing:
+            # A large body, and a slow reader: nothing more is read from it before it has taken this.
+            self._busy = True
+            group = self._front.group
+            assert group is not None
+            self._task = group.create_task(self._await_room())
+
+    async def _await_room(self) -> None:
+        try:
+            await self.drain()
+        except ConnectionResetError:
+            return
+        self._done()
 
     def _parse(self, data: bytes) -> None:
         begun = not self._partial
@@ -240,7 +274,7 @@ class Connection(asyncio.Protocol):
         except httptools.HttpParserError as failure:
             self._refuse(bad_request(f"malformed HTTP: {failure}"))
             return
-        if self._memo is None and begun and not self._partial and len(data) < 8192 and data[:4] == b"GET ":
+        if begun and not self._partial and len(data) < 8192 and data[:4] == b"GET ":
             self._remember(data)
 
     def _remember(self, data: bytes) -> None:
@@ -253,6 +287,7 @@ class Connection(asyncio.Protocol):
         if "upgrade" in headers or "content-length" in headers or "transfer-encoding" in headers:
             return
         self._memo_block, self._memo = data[end:], (headers, request.credentials)
+        self._pass = None
 
     def on_message_begin(self) -> None:
         self._reset()
@@ -377,6 +412,9 @@ class Connection(asyncio.Protocol):
         except Exception as failure:  # noqa: BLE001 - the boundary: one broken request must not end the server
             log.error("request failed", failure=failure, method=request.method, path=request.path)
             response = error_response(internal_error(f"{type(failure).__name__}"))
+        express, memo = self._front.express, self._memo
+        if express is not None and self._pass is None and memo is not None and request.headers is memo[0]:
+            self._pass = express.admit(request) if response.status == 200 else None
         try:
             await self._answer(request, response)
         except Exception as failure:  # noqa: BLE001 - the same boundary: a body or an upgraded connection broke

@@ -11,6 +11,7 @@ import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from typing import Any
 
 import orjson
@@ -37,6 +38,7 @@ from .deleting import Deleter
 from .discovery import Discovery
 from .documents import OpenApi
 from .encoding import Entry
+from .express import Express
 from .health import Check, Health, ping, version_document
 from .hub import Hub, storage_prefix
 from .kinds import builtin_kind
@@ -105,11 +107,13 @@ class ApiServer:
         self.auditor: Auditor | None = None
         self.background: list[Callable[[], Coroutine[Any, Any, None]]] = []
         """More that runs as long as the server does."""
-        self._prefix = f"{rng.getrandbits(64):016x}"
+        self._prefix = b"%016x" % rng.getrandbits(64)
+        self._dated, self._date = 0, b""
         self._counter = 0
         self.started = False
         self._bootstrap = Bootstrap(self.loopback, self.objects, store, clock, self.config)
         self._register_builtin()
+        self.express = Express(self)
         self._serve_paths()
         self.committer.ttl_of = self._ttl_of
 
@@ -276,10 +280,22 @@ class ApiServer:
 
     # -- the request path -------------------------------------------------------------------------------------------
 
+    def next_audit_id(self) -> bytes:
+        """Unique among all servers: a random part of this one's own, and a number."""
+        self._counter += 1
+        return b"%b-%x" % (self._prefix, self._counter)
+
+    def date(self) -> bytes:
+        """The Date header of now."""
+        now = int(self.clock.now())
+        if now != self._dated:
+            self._dated = now
+            self._date = formatdate(now, usegmt=True).encode()
+        return self._date
+
     async def handle(self, request: Request) -> Response:
         """Answers a request. Every failure of the client's making becomes a Status; the caller guards against the rest."""
-        self._counter += 1
-        audit_id = request.headers.get("audit-id") or f"{self._prefix}-{self._counter:x}"
+        audit_id = request.headers.get("audit-id") or self.next_audit_id().decode()
         request.audit["id"] = audit_id
         auditor = self.auditor
         received = self.clock.now() if auditor is not None else 0.0
@@ -296,7 +312,7 @@ class ApiServer:
                 auditor.failed(request, response, received)
             else:
                 auditor.finish(request, response)
-        response.headers.append(("Audit-Id", audit_id))
+        response.headers += [("Audit-Id", audit_id), ("Date", self.date().decode())]
         for warning in request.warnings:
             response.headers.append(("Warning", f"299 - {quote_warning(warning)}"))
         return response
