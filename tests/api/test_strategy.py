@@ -126,3 +126,14 @@ def test_every_resource_has_a_strategy_that_survives_an_empty_object() -> None:
             sub.warnings_on_update(obj, obj)
         strategy.warnings_on_create(obj)
         strategy.warnings_on_update(new, obj)
+
+
+def test_a_status_update_does_not_undo_a_deletion() -> None:
+    stored: dict[str, Any] = {
+        "metadata": {"name": "a", "deletionTimestamp": "2026-01-01T00:00:00Z"},
+        "spec": {},
+        "status": {},
+    }
+    new: dict[str, Any] = {"metadata": {"name": "a"}, "spec": {}, "status": {"phase": "Running"}}
+    strategy_for(PODS).prepare_for_status_update(new, stored)
+    assert new["metadata"]["deletionTimestamp"] == "2026-01-01T00:00:00Z"

@@ -59,8 +59,9 @@ class PodStrategy(Strategy):
     def prepare_status(self, new: Obj, old: Obj, now: str) -> None:
         metadata, status = section(new, "metadata"), section(new, "status")
         before = old.get("status") or {}
-        metadata.pop("deletionTimestamp", None)
-        keep(metadata, old.get("metadata") or {}, "ownerReferences")
+        # Upstream empties the field here and fills it again from the stored object when it validates metadata.
+        for field in ("deletionTimestamp", "ownerReferences"):
+            keep(metadata, old.get("metadata") or {}, field)
         for field in ("qosClass", "observedGeneration"):
             if not status.get(field) and before.get(field):
                 status[field] = before[field]
