@@ -12,6 +12,13 @@ Factory = Callable[[ControllerContext], Controller]
 ENTRY_POINT_GROUP = "pybernetes.controllers"
 
 BUILT_IN: dict[str, str] = {
+    "serviceaccount-token-controller": "serviceaccounttoken.controller:ServiceAccountTokenController",
+    "certificatesigningrequest-approving-controller": "certificates.controller:ApprovingController",
+    "certificatesigningrequest-signing-controller": "certificates.controller:SigningController",
+    "certificatesigningrequest-cleaner-controller": "certificates.controller:CleanerController",
+    "token-cleaner-controller": "bootstraptoken.controller:TokenCleanerController",
+    "bootstrap-signer-controller": "bootstraptoken.controller:BootstrapSignerController",
+    "service-cidr-controller": "servicecidr.controller:ServiceCIDRController",
     "persistentvolume-binder-controller": "persistentvolume.controller:PersistentVolumeBinder",
     "local-volume-provisioner-controller": "localprovisioner.controller:LocalProvisioner",
     "persistentvolumeclaim-protection-controller": "protection.controller:ClaimProtectionController",
