@@ -114,7 +114,7 @@ def test_kubeconfigs_are_kept_until_they_no_longer_serve(tmp_path):
 def test_expiry_and_renewal(tmp_path):
     pki = make(tmp_path)
     conf = certificates.ensure_kubeconfig(tmp_path / "admin.conf", pki, ADMIN, "https://a:1", now=NOW)
-    rows = {r.name: r for r in certificates.check_expiration(pki, [conf], now=NOW + DAY)}
+    rows = {r.name: r for r in certificates.check_expiration(pki, {conf.name: conf}, now=NOW + DAY)}
     assert list(rows) == [
         "admin.conf", "apiserver", "apiserver-kubelet-client", "front-proxy-client", "ca", "front-proxy-ca",
     ]  # fmt: skip
@@ -123,7 +123,7 @@ def test_expiry_and_renewal(tmp_path):
     for name in ("apiserver", "apiserver-kubelet-client", "front-proxy-client"):
         certificates.renew(pki, name, now=NOW + 10 * DAY)
     certificates.renew_kubeconfig(conf, pki, now=NOW + 10 * DAY)
-    renewed = {r.name: r for r in certificates.check_expiration(pki, [conf], now=NOW + 10 * DAY)}
+    renewed = {r.name: r for r in certificates.check_expiration(pki, {conf.name: conf}, now=NOW + 10 * DAY)}
     assert {renewed[n].residual_seconds for n in rows if not rows[n].is_authority} == {365 * DAY}
     # Names and groups are those of before.
     assert contents(make(tmp_path, now=NOW + 10 * DAY).directory) == contents(pki.directory)

@@ -226,9 +226,14 @@ def server_tls(flags: dict[str, Any], clock: Clock) -> ssl.SSLContext:
     return context
 
 
-def _follow_authorities(flags: dict[str, Any], clock: Clock, tls: ssl.SSLContext) -> FileWatcher:
+def _follow_certificates(flags: dict[str, Any], clock: Clock, tls: ssl.SSLContext) -> FileWatcher:
     """A new authority's clients get through the handshake; whether an old one's still may is decided after it."""
+    certificate, key = flags["tls_cert_file"], flags["tls_private_key_file"]
     files = FileWatcher(clock)
+    for file in (certificate, key):
+        if file:
+            # Between the change of the one and of the other they do not match: that is refused, and the second change taken.
+            files.add(file, lambda _: tls.load_cert_chain(certificate, key or None))
     for file in (flags["client_ca_file"], flags["requestheader_client_ca_file"]):
         if file:
             files.add(file, lambda data: tls.load_verify_locations(cadata=data.decode()))
@@ -256,7 +261,7 @@ async def serve(flags: dict[str, Any], clock: Clock, rng: random.Random) -> None
     """Runs until SIGTERM or SIGINT. Raises OSError where the port is taken."""
     server = compose(store_of(flags, clock), clock, rng, options_of(flags))
     tls = server_tls(flags, clock)
-    server.background.append(_follow_authorities(flags, clock, tls).run)
+    server.background.append(_follow_certificates(flags, clock, tls).run)
     task = asyncio.current_task()
     assert task is not None
     for number in (signal.SIGTERM, signal.SIGINT):

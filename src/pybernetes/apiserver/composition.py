@@ -152,6 +152,7 @@ def _follow_encryption(server: ApiServer, store: EncryptingStore, files: FileWat
     async def rewrite(request: Request) -> Response:
         if request.method != "POST":
             raise method_not_allowed()
+        files.look()
         written = await store.rewrite(list(server.hub.dispatchers))
         return Response(200, orjson.dumps({"rewritten": written}))
 

@@ -8,7 +8,7 @@ Everything is made once and kept: a second ``ensure_pki`` only adds what is miss
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -298,17 +298,17 @@ def _row(name: str, certificate: x509.Certificate, authority: str, now: float, i
     )
 
 
-def check_expiration(pki: Pki, kubeconfigs: Iterable[Path] = (), *, now: float) -> list[ExpiryRow]:
+def check_expiration(pki: Pki, kubeconfigs: Mapping[str, Path], *, now: float) -> list[ExpiryRow]:
     """Leaves first, kubeconfigs among them, then the authorities: as kubeadm prints them. What is absent is left out."""
     rows = []
     for spec in certificate_specs(()):
         file = pki.certificate_file(spec.name)
         if file.exists():
             rows.append(_row(spec.name, signing.load_certificate(file.read_bytes()), spec.authority, now))
-    for path in kubeconfigs:
+    for name, path in kubeconfigs.items():
         certificate = _embedded_certificate(kubeconfig.load(path)) if path.exists() else None
         if certificate is not None:
-            rows.append(_row(path.name, certificate, CA, now))
+            rows.append(_row(name, certificate, CA, now))
     rows.sort(key=lambda r: r.name)
     for name in AUTHORITIES:
         if pki.certificate_file(name).exists():

@@ -48,7 +48,22 @@ def apiserver_arguments(layout: Layout, settings: Settings) -> list[str]:
         f"--proxy-client-cert-file={pki / 'front-proxy-client.crt'}",
         f"--proxy-client-key-file={pki / 'front-proxy-client.key'}",
         "--authorization-mode=Node,RBAC",
+        *_arguments_of_files(layout),
     ]
+
+
+def _arguments_of_files(layout: Layout) -> list[str]:
+    """For the files that an administrator may lay into the data directory."""
+    found = []
+    if layout.encryption_file.exists():
+        found.append(f"--encryption-provider-config={layout.encryption_file}")
+    if layout.audit_policy_file.exists():
+        found += [
+            f"--audit-policy-file={layout.audit_policy_file}",
+            f"--audit-log-path={layout.logs / 'audit.log'}",
+            "--audit-log-maxbackup=10",
+        ]
+    return found
 
 
 def new_bootstrap_token() -> str:

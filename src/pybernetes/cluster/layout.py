@@ -67,6 +67,16 @@ class Layout:
         return self.data / "kubeconfig"
 
     @property
+    def encryption_file(self) -> Path:
+        """An EncryptionConfiguration; where there is none, nothing is encrypted."""
+        return self.data / "encryption.yaml"
+
+    @property
+    def audit_policy_file(self) -> Path:
+        """An audit Policy; where there is none, nothing is recorded."""
+        return self.data / "audit-policy.yaml"
+
+    @property
     def settings_file(self) -> Path:
         return self.data / "cluster.json"
 
