@@ -35,7 +35,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "controlplane": ("pybernetes.cluster.controlplane:command", "Run controllers and scheduler in one process."),
     "agent": ("pybernetes.cluster.agent:command", "Run a node: runtime, kubelet, proxy and DNS in one process."),
     "certs": ("pybernetes.cli.certs:certs", "Show and renew the cluster's certificates."),
-    "encryption": ("pybernetes.cli.encryption:encryption", "Keep secrets encrypted in the store, and exchange the keys."),
+    "encryption": (
+        "pybernetes.cli.encryption:encryption",
+        "Keep secrets encrypted in the store, and exchange the keys.",
+    ),
     "version": ("pybernetes.cli.main:version", "Print the versions."),
 }
 
