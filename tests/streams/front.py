@@ -87,7 +87,7 @@ class Front:
             "/apis": {"kind": "APIGroupList", "apiVersion": "v1", "groups": []},
             "/api/v1": {"kind": "APIResourceList", "groupVersion": "v1", "resources": _RESOURCES},
             "/version": {"major": "1", "minor": "36", "gitVersion": "v1.36.0"},
-        }.get(request.path)
+        }.get(request.path.rstrip("/"))
         if document is not None:
             return Response(200, orjson.dumps(document))
         info = request.info = route(request)
@@ -97,7 +97,11 @@ class Front:
         return await handler(request, self.context) if handler is not None else self._get(info)
 
     def _get(self, info: RequestInfo) -> Response:
-        found = self.context.reader.objects.get((info.resource, info.namespace, info.name))
+        objects = self.context.reader.objects
+        if info.verb == "list":
+            items = [o for (r, n, name), o in objects.items() if r == info.resource and info.name in ("", name)]
+            return Response(200, orjson.dumps({"kind": "List", "apiVersion": "v1", "metadata": {}, "items": items}))
+        found = objects.get((info.resource, info.namespace, info.name))
         if found is None:
             raise not_found("", info.resource, info.name)
         return Response(200, orjson.dumps(found))

@@ -314,6 +314,35 @@ async def test_a_client_that_vanishes_ends_the_command(world):
         await world.kubelet.commands[0].ended.wait()
 
 
+async def test_clients_that_vanish_leave_nothing_behind(world):
+    async def once(number: int) -> None:
+        opened = await world.open(EXEC, channels.V5, [*OPTIONS, ("command", "cat" if number % 2 else "sha")])
+        connection, client = opened
+        if number % 3:
+            client.send(STDIN, bytes(number * 1000))
+            await connection.write(client.take_output())
+        if number % 5 == 0:
+            await connection.read()
+        connection.abort()
+
+    before = len(asyncio.all_tasks()), sockets()
+    await asyncio.gather(*(once(number) for number in range(40)))
+    async with asyncio.timeout(10):
+        # The relays see the end of their connections at their own pace.
+        while (len(asyncio.all_tasks()), sockets()) != before:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
+def sockets() -> int:
+    count = 0
+    for fd in os.listdir("/proc/self/fd"):
+        try:
+            count += os.readlink(f"/proc/self/fd/{fd}").startswith("socket:")
+        except FileNotFoundError:
+            continue
+    return count
+
+
 @needs_kubectl
 @pytest.mark.kubectl
 @pytest.mark.parametrize("spdy", [False, True], ids=["websocket", "spdy"])

@@ -173,6 +173,56 @@ async def test_exec_logs_attach_copy_and_forward(tmp_path, protocol):
         await forward(world)
 
 
+@pytest.mark.filterwarnings("ignore:Kubernetes version")
+async def test_python_clients(tmp_path):
+    """The two generations that kubectl does not speak: v4 channels for exec, and v4 channels for port-forward."""
+    async with real_world(tmp_path) as world:
+        await asyncio.to_thread(official_client, world)
+        await kr8s_client(world)
+
+
+def official_client(world: World) -> None:
+    from kubernetes import client
+    from kubernetes import config as configuration
+    from kubernetes.stream import portforward, stream
+
+    api = client.CoreV1Api(configuration.new_client_from_config(str(world.config)))
+    arguments = {"container": "app", "stdin": False, "stdout": True, "stderr": True, "tty": False}
+
+    def exec_(*command: str, **more):
+        call = client.CoreV1Api(configuration.new_client_from_config(str(world.config)))
+        return stream(
+            call.connect_get_namespaced_pod_exec, "web", "default", command=list(command), **{**arguments, **more}
+        )
+
+    assert exec_("echo", "hi") == "hi\n"
+    session = exec_("sh", "-c", "read a; echo got $a; exit 5", stdin=True, _preload_content=False)
+    session.write_stdin("x\n")
+    session.run_forever(timeout=20)
+    assert (session.read_stdout(), session.returncode) == ("got x\n", 5)
+    exec_("sh", "-c", "busybox nc -ll -p 8081 -e cat </dev/null >/dev/null 2>&1 &")
+    exec_("sh", "-c", "until busybox grep -qs ':1F91 .* 0A ' /proc/net/tcp /proc/net/tcp6; do :; done")
+    forwarded = portforward(api.connect_get_namespaced_pod_portforward, "web", "default", ports="8081")
+    connection = forwarded.socket(8081)
+    connection.setblocking(True)
+    connection.sendall(b"echo me")
+    assert connection.recv(7) == b"echo me"
+    connection.close()
+
+
+async def kr8s_client(world: World) -> None:
+    import kr8s.asyncio
+    from kr8s.asyncio.objects import Pod
+
+    api = await kr8s.asyncio.api(kubeconfig=str(world.config))
+    found = await Pod.get("web", namespace="default", api=api)
+    async with found.portforward(remote_port=8081) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"echo me")
+        assert await reader.readexactly(7) == b"echo me"
+        writer.close()
+
+
 async def commands(world: World) -> None:
     exec_ = ("exec", "-c", "app", "web", "--")
     assert await world.kubectl(*exec_, "echo", "hi") == (0, b"hi\n", b"")
