@@ -31,8 +31,6 @@ _DESCRIPTORS = {
     "@midnight": "0 0 * * *",
     "@hourly": "0 * * * *",
 }
-_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
-_DURATION = re.compile(r"(?:\d+(?:\.\d*)?|\.\d+)(?:h|ms|us|µs|ns|m|s)")
 _HORIZON_DAYS = 5 * 366
 
 
@@ -133,16 +131,14 @@ def parse(text: str, zone: str = "") -> Schedule:
 
 
 def _every(text: str, zone: TimeZone) -> Schedule:
-    words = text.removeprefix("@every ")
-    parts = _DURATION.findall(words)
-    if not parts or "".join(parts) != words:
-        raise CronError(f'failed to parse duration {text}: time: invalid duration "{words}"')
-    total = 0.0
-    for part in parts:
-        number = part.rstrip("hmsunµ")
-        total += float(number) * _UNITS[part[len(number) :]]
+    from .schema.scalars import parse_duration
+
+    try:
+        seconds = parse_duration(text.removeprefix("@every ")) // 1_000_000_000
+    except ValueError as failure:
+        raise CronError(f"failed to parse duration {text}: {failure}") from failure
     nothing: frozenset[int] = frozenset()
-    return Schedule(nothing, nothing, nothing, nothing, nothing, True, zone, max(1.0, float(int(total))))
+    return Schedule(nothing, nothing, nothing, nothing, nothing, True, zone, max(1.0, float(seconds)))
 
 
 def _field(text: str, low: int, high: int, names: dict[str, int]) -> tuple[frozenset[int], bool]:

@@ -18,6 +18,7 @@ from ..scheduler.scheduler import Scheduler
 from . import certificates
 from .addons import Addons
 from .layout import Layout, Settings
+from .simulated import SimulatedNodes
 
 
 @click.command()
@@ -56,6 +57,9 @@ async def run(layout: Layout, settings: Settings) -> None:
         group.create_task(scheduler.run())
         group.create_task(addons.run())
         group.create_task(manager.run())
+        if settings.simulated_nodes:
+            simulated = SimulatedNodes(administering, clock, settings.simulated_nodes)
+            group.create_task(simulated.run())
 
 
 def controller_settings(layout: Layout, settings: Settings) -> ControllerSettings:

@@ -21,7 +21,7 @@ LEASE_NAMESPACE, LEASE_NAME = "kube-system", "kube-controller-manager"
 
 
 class ControllerManager:
-    """``run`` works until cancelled. It raises LeadershipLost where the lease is lost: the process should end then, for only
+    """``informers`` are those of a process that has some already, and runs them. ``run`` works until cancelled. It raises LeadershipLost where the lease is lost: the process should end then, for only
     a fresh start is sure to act on nothing that it believed before."""
 
     def __init__(
@@ -36,6 +36,8 @@ class ControllerManager:
         lease_duration: float = 15.0,
         renew_deadline: float = 10.0,
         retry_period: float = 2.0,
+        lease: tuple[str, str] = (LEASE_NAMESPACE, LEASE_NAME),
+        informers: InformerFactory | None = None,
         metrics: Metrics | None = None,
         rng: random.Random | None = None,
     ) -> None:
@@ -46,12 +48,12 @@ class ControllerManager:
         self._entries = registry.known()
         self.names = registry.choose(controllers, self._entries)
         self.controllers: list[Controller] = []
-        self._leader_elect = leader_elect
+        self._leader_elect, self._shared = leader_elect, informers
         self._elector = LeaderElector(
             client,
             clock,
-            namespace=LEASE_NAMESPACE,
-            name=LEASE_NAME,
+            namespace=lease[0],
+            name=lease[1],
             identity=identity or f"manager_{self._rng.getrandbits(64):016x}",
             lease_duration=lease_duration,
             renew_deadline=renew_deadline,
@@ -70,7 +72,7 @@ class ControllerManager:
             await self._lead()
 
     async def _lead(self) -> None:
-        informers = InformerFactory(self.client, self.clock, self._rng)
+        informers = self._shared or InformerFactory(self.client, self.clock, self._rng)
         context = ControllerContext(
             self.client, informers, self.clock, self.settings, self._rng, queue_metrics=self.metrics.queue
         )
@@ -79,7 +81,8 @@ class ControllerManager:
         log.info("controllers start", count=len(self.controllers))
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(informers.run())
+                if self._shared is None:
+                    group.create_task(informers.run())
                 for controller in self.controllers:
                     group.create_task(self._run_one(controller))
         finally:
@@ -101,6 +104,9 @@ class ControllerManager:
     def health(self) -> dict[str, bool]:
         """By controller: whether it has begun to work. A manager that waits for the lease is healthy and has none."""
         return {c.name: c.started for c in self.controllers}
+
+    def metrics_text(self) -> bytes:
+        return self.metrics.text()
 
     def find(self, names: Iterable[str]) -> list[Controller]:
         wanted = set(names)
