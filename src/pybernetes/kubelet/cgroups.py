@@ -50,6 +50,8 @@ class Cgroups:
     ) -> None:
         self._parent, self._version, self._root = parent.strip("/"), version, root
         self._pids_limit, self._per_qos = pids_limit, per_qos
+        self._made: set[str] = set()
+        """Pods whose cgroups this process has made or checked."""
         if version == 2:
             self._trees = {"": root}
         else:
@@ -98,6 +100,7 @@ class Cgroups:
         if growing_only:
             values = {k: v for k, v in values.items() if v == 0 or v >= self._read_limit(path, k)}
         self._apply(path, values | {"pids_limit": self._pids_limit})
+        self._made.add(uid_of(pod))
 
     def _read_limit(self, path: str, key: str) -> int:
         """A limit in force, 0 where there is none (or it is no limit)."""
@@ -137,8 +140,7 @@ class Cgroups:
         return int(path.read_text()) if path.exists() else None
 
     def exists(self, pod: Object) -> bool:
-        path = self.parent_for(pod)[1:]
-        return not self._per_qos or all((tree / path).is_dir() for tree in self._trees.values())
+        return not self._per_qos or uid_of(pod) in self._made
 
     def set_burstable_shares(self, milli: int) -> None:
         """The burstable class gets what its pods ask for together."""
@@ -183,6 +185,7 @@ class Cgroups:
                 directory = tree / self._top / f"{name}pod{uid}"
                 if directory.is_dir():
                     remove_tree(directory)
+        self._made.discard(uid)
 
     def remove_all(self) -> None:
         """Removes ``kubepods`` and, where it is the node's own, its parent."""

@@ -432,8 +432,7 @@ class Kubelet:
 
     async def _remove_leftovers(self, uid: str) -> None:
         try:
-            await self.pod_runtime.remove_pod(await self.cache.refresh(uid))
-            await self.cache.refresh(uid)
+            await self.pod_runtime.remove_pod(self.cache.get(uid))
         except CRIError as failure:
             log.warning("pod not removed from the runtime", uid=uid, error=str(failure))
 

@@ -180,6 +180,7 @@ class PodRuntime:
         if container.state == RUNNING:
             await self.kill_container(pod, container, "killing", "", 0, runtime.ips)
         await self._context.cri.remove_container(container.id)
+        self._cache.container_removed(uid_of(pod), container.id)
 
     async def _purge_init(self, pod: Object, runtime: RuntimePod) -> None:
         """In a new sandbox all init containers run again: what is left of them would say otherwise."""
@@ -187,6 +188,7 @@ class PodRuntime:
         for container in runtime.containers:
             if container.name in names and container.state != RUNNING:
                 await self._context.cri.remove_container(container.id)
+                self._cache.container_removed(uid_of(pod), container.id)
 
     # -- sandbox ---------------------------------------------------------------------------------------------------
 
@@ -217,7 +219,8 @@ class PodRuntime:
             config = self.sandbox_config(pod, actions.attempt)
             Path(config["log_directory"]).mkdir(parents=True, exist_ok=True, mode=0o755)
             handler = await self.runtime_handler(pod)
-            await context.cri.run_pod_sandbox(config, handler)
+            identity = await context.cri.run_pod_sandbox(config, handler)
+            return await self._cache.sandbox_made(uid_of(pod), identity)
         except (CRIError, NamingError, ConfigError, OSError) as failure:
             if isinstance(failure, ConfigError | NamingError):
                 text = f'failed to generate sandbox config for pod "{full_name(pod)}": {failure}'
@@ -228,7 +231,6 @@ class PodRuntime:
             outcome.ok = False
             outcome.later(RETRY)
             return None
-        return await self._cache.refresh(uid_of(pod))
 
     async def runtime_handler(self, pod: Object) -> str:
         """The handler of the pod's RuntimeClass. Raises ConfigError where there is no such class."""
@@ -263,11 +265,15 @@ class PodRuntime:
                 waits = [ended[n] for n in before]
                 group.create_task(self._kill_in_turn(pod, container, grace, runtime.ips, waits, ended[container.name]))
         for sandbox in runtime.sandboxes:
+            self._cache.stopping.add(sandbox.id)
             try:
                 await self._context.cri.stop_pod_sandbox(sandbox.id)
             except CRIError as failure:
                 if not failure.not_found:
                     raise
+            finally:
+                self._cache.stopping.discard(sandbox.id)
+            self._cache.sandbox_stopped(uid_of(pod), sandbox.id)
 
     async def _kill_in_turn(
         self,
@@ -309,11 +315,15 @@ class PodRuntime:
         except TimeoutError:
             pass
         remaining = int(left - (clock.monotonic() - begun))
+        self._cache.stopping.add(container.id)
         try:
             await self._context.cri.stop_container(container.id, max(MINIMUM_GRACE, remaining))
         except CRIError as failure:
             if not failure.not_found:
                 raise
+        finally:
+            self._cache.stopping.discard(container.id)
+        await self._cache.read_container(container.id)
 
     async def _pre_stop(
         self, pod: Object, spec: Object, container: Container, hook: Object, grace: float, ips: Sequence[str]
@@ -341,8 +351,10 @@ class PodRuntime:
         for container in runtime.containers:
             await cri.remove_container(container.id)
         for sandbox in runtime.sandboxes:
-            await cri.stop_pod_sandbox(sandbox.id)
+            if sandbox.ready:
+                await cri.stop_pod_sandbox(sandbox.id)
             await cri.remove_pod_sandbox(sandbox.id)
+        self._cache.forget(runtime.uid)
         self.backoff.forget(runtime.uid)
         self._images.forget(runtime.uid)
 
@@ -440,6 +452,8 @@ class _Start:
         except CRIError as failure:
             tell(WARNING, "Failed", f"Error: {failure.detail}")
             raise StartFailed("RunContainerError", failure.detail, RETRY) from failure
+        finally:
+            await self._owner._cache.container_made(uid_of(self._pod), identity, self._sandbox_id)
         tell(NORMAL, "Started", "Container started")
         self._link_log(spec, identity, config)
         hook = (spec.get("lifecycle") or {}).get("postStart")

@@ -53,6 +53,8 @@ class RuntimeCache:
         self.runtime = "containerd"
         self.relisted_at: float | None = None
         self.error = ""
+        self.stopping: set[str] = set()
+        """Containers and sandboxes that the kubelet itself is stopping: it reads them when they have stopped."""
         self._streaming = asyncio.Event()
         self._group: asyncio.TaskGroup | None = None
         self._early: OrderedDict[str, None] = OrderedDict()
@@ -92,11 +94,7 @@ class RuntimeCache:
             container = await self._container(listed)
             if container is not None:
                 pod.containers.append(container)
-                self._owners[container.id] = uid
-                if container.id in self._early:
-                    del self._early[container.id]
-                    if container.state == RUNNING:
-                        self._look_after(container.id)
+                self._own(uid, container)
         pod.sandboxes.sort(key=lambda s: (s.created_at, s.attempt), reverse=True)
         pod.containers.sort(key=lambda c: (c.created_at, c.restart_count), reverse=True)
         self._forget_gone(uid, pod)
@@ -105,6 +103,13 @@ class RuntimeCache:
         else:
             self.pods.pop(uid, None)
         return pod
+
+    def _own(self, uid: str, container: Container) -> None:
+        self._owners[container.id] = uid
+        if container.id in self._early:
+            del self._early[container.id]
+            if container.state == RUNNING:
+                self._look_after(container.id)
 
     def _forget_gone(self, uid: str, pod: RuntimePod) -> None:
         before = self.pods.get(uid)
@@ -158,6 +163,42 @@ class RuntimeCache:
         if pod is not None:
             pod.containers = [container if c.id == identity else c for c in pod.containers]
         return container
+
+    # -- what the kubelet did itself: the lists need not be read for it ---------------------------------------------
+
+    async def sandbox_made(self, uid: str, identity: str) -> RuntimePod:
+        status = (await self._cri.pod_sandbox_status(identity))["status"]
+        pod = self.pods.setdefault(uid, RuntimePod(uid))
+        meta = status.get("metadata") or {}
+        pod.name, pod.namespace = meta.get("name", ""), meta.get("namespace", "")
+        sandbox = self._sandboxes[identity] = sandbox_from_cri(status)
+        pod.sandboxes = [sandbox, *(s for s in pod.sandboxes if s.id != identity)]
+        self._owners[identity] = uid
+        return pod
+
+    async def container_made(self, uid: str, identity: str, sandbox_id: str) -> None:
+        container = await self.read_container(identity, sandbox_id)
+        if container is not None:
+            pod = self.pods.setdefault(uid, RuntimePod(uid))
+            pod.containers = [container, *(c for c in pod.containers if c.id != identity)]
+            self._own(uid, container)
+
+    def sandbox_stopped(self, uid: str, identity: str) -> None:
+        """Notes what was read of it before, no longer ready."""
+        for sandbox in self.get(uid).sandboxes:
+            if sandbox.id == identity:
+                sandbox.ready = False
+
+    def container_removed(self, uid: str, identity: str) -> None:
+        pod = self.get(uid)
+        pod.containers = [c for c in pod.containers if c.id != identity]
+        self._containers.pop(identity, None)
+        self._owners.pop(identity, None)
+
+    def forget(self, uid: str) -> None:
+        """All of the pod was removed from the runtime."""
+        self._forget_gone(uid, RuntimePod(uid))
+        self.pods.pop(uid, None)
 
     async def relist(self) -> None:
         """Reads the lists of all pods, and anew what differs from what is known."""
@@ -249,23 +290,36 @@ class RuntimeCache:
                     self._early.popitem(last=False)
 
     def _look_after(self, identity: str) -> None:
-        if self._group is not None:
+        if self._group is not None and identity not in self.stopping:
             self._group.create_task(self._after_exit(identity))
 
     async def _after_exit(self, identity: str) -> None:
         """The event may be ahead of the CRI's own bookkeeping: looks until the state has changed."""
-        uid, delay = self.owner(identity), 0.002
-        before = self._signature(uid)
+        uid, delay = self.owner(identity), 0.01
         try:
-            while delay < 3.0:
-                await self.refresh(uid)
-                if self._signature(uid) != before:
+            while delay < 3.0 and self.owner(identity):
+                if await self._has_ended(uid, identity):
                     self._changed(uid)
                     return
                 await self._clock.sleep(delay)
                 delay *= 2
         except CRIError as failure:
             log.debug("pod not read after an exit", uid=uid, error=str(failure))
+
+    async def _has_ended(self, uid: str, identity: str) -> bool:
+        known = self._containers.get(identity)
+        if known is not None:
+            if known.state == EXITED:
+                # Whoever stopped it has read it already.
+                return True
+            container = await self.read_container(identity)
+            return container is None or container.state != RUNNING
+        sandbox = self._sandboxes.get(identity)
+        if sandbox is None or not sandbox.ready:
+            return True
+        before = self._signature(uid)
+        await self.refresh(uid)
+        return self._signature(uid) != before
 
     def _signature(self, uid: str) -> tuple[object, ...]:
         pod = self.pods.get(uid)

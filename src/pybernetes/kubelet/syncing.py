@@ -161,10 +161,10 @@ class PodSteps:
                 memory.reasons[name] = reason
         for name, identity in outcome.started.items():
             self._allocations.started(pod, name, identity)
+        runtime = self._cache.get(uid)
         for name in outcome.updated:
             self._allocations.updated(pod, runtime, name)
             await self._cache.read_container((runtime.find(name) or runtime.containers[0]).id)
-        runtime = await self._cache.refresh(uid)
         self._allocations.settled(pod, runtime, outcome.resize_error)
         self.report(pod, runtime)
         return outcome
@@ -242,9 +242,8 @@ class PodSteps:
             memory.override = status
         self.report(pod, self._cache.get(uid))
         self._prober.stop_liveness(uid)
-        runtime = await self._cache.refresh(uid)
         try:
-            await self._runtime.kill_pod(pod, runtime, grace)
+            await self._runtime.kill_pod(pod, self._cache.get(uid), grace)
         except Exception as failure:
             self._context.tell(pod, WARNING, "FailedKillPod", f"error killing pod: {failure}")
             raise

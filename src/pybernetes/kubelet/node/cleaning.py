@@ -66,6 +66,7 @@ class Cleaner:
             dead = dead_containers(pod, wanted=wanted)
             for container in dead:
                 await cri.remove_container(container.id)
+                self._cache.container_removed(uid, container.id)
                 await asyncio.to_thread(remove_logs, container)
             sandboxes = dead_sandboxes(pod, [c.id for c in dead], wanted=wanted)
             for sandbox in sandboxes:

@@ -10,15 +10,13 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from cryptography import x509
-from cryptography.x509.oid import NameOID
-
 from ...api.errors import StatusError
 from ...client.rest import Client
 from ...client.transport import TransportError
 from ...concurrency import Clock, logger
 from ...hooks.identity import ANONYMOUS, AUTHENTICATED, UserInfo
 from ...streams.http_server import HttpRequest
+from .subject import subject_of
 
 log = logger("kubelet.server")
 
@@ -80,13 +78,8 @@ def subresources_of(path: str) -> list[str]:
 
 
 def user_of_certificate(der: bytes) -> UserInfo:
-    subject = x509.load_der_x509_certificate(der).subject
-
-    def values(oid: x509.ObjectIdentifier) -> tuple[str, ...]:
-        return tuple(str(attribute.value) for attribute in subject.get_attributes_for_oid(oid))
-
-    names = values(NameOID.COMMON_NAME)
-    return UserInfo(names[-1] if names else "", groups=(*values(NameOID.ORGANIZATION_NAME), AUTHENTICATED))
+    names, organizations = subject_of(der)
+    return UserInfo(names[-1] if names else "", groups=(*organizations, AUTHENTICATED))
 
 
 class KubeletAuth:
