@@ -270,6 +270,12 @@ async def test_a_command_that_ends_early_loses_nothing(world):
             "node node-1 has no kubelet to ask: no preferred addresses found; known addresses: []",
         ),
         (
+            [node() | {"metadata": {"name": "node-1", "labels": {"pybernetes.io/simulated": "true"}}}],
+            [],
+            503,
+            "node node-1 is simulated: its pods run no containers, so there are no logs and nothing to exec into",
+        ),
+        (
             [node(port=1)],
             [],
             500,

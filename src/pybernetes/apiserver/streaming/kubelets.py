@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...api.errors import StatusError
-from ...api.meta import Object, name_of
+from ...api.meta import Object, labels_of, name_of
 from ...concurrency import Clock
 from ...streams.connection import Connection, dial
 
@@ -60,8 +60,17 @@ class KubeletAddress:
         )
 
 
+SIMULATED_LABEL = "pybernetes.io/simulated"
+
+
 def kubelet_address(node: Object, settings: KubeletTLS) -> KubeletAddress:
-    """Raises 503 for a node that nobody can reach (a simulated one has no address)."""
+    """Raises 503 for a node that has no kubelet to reach: one without an address, or a simulated one."""
+    if labels_of(node).get(SIMULATED_LABEL) == "true":
+        raise StatusError(
+            503,
+            "ServiceUnavailable",
+            f"node {name_of(node)} is simulated: its pods run no containers, so there are no logs and nothing to exec into",
+        )
     status = node.get("status") or {}
     addresses = status.get("addresses") or []
     host = next(
