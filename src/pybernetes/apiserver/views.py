@@ -14,6 +14,7 @@ import orjson
 
 from ..api.meta import Object
 from ..api.resources import GVK
+from ..wire.watch import encode_event
 from .encoding import Entry
 from .kinds import Kind
 
@@ -101,7 +102,7 @@ class JsonView:
         return self._list_head + list_metadata(revision, proceed, remaining) + b',"items":[', items, b"]}\n"
 
     def frame(self, kind: str, entry: Entry) -> bytes:
-        return b'{"type":"%b","object":%b}\n' % (kind.encode(), entry.data)
+        return encode_event(kind, entry.data)
 
     def bookmark(self, revision: int, initial: bool) -> bytes:
         metadata: dict[str, Any] = {"resourceVersion": str(revision)}
@@ -147,7 +148,7 @@ class _Derived(JsonView):
         return b",".join([self._bytes(e) for e in entries])
 
     def frame(self, kind: str, entry: Entry) -> bytes:
-        return b'{"type":"%b","object":%b}\n' % (kind.encode(), self._bytes(entry))
+        return encode_event(kind, self._bytes(entry))
 
 
 class ConvertedView(_Derived):

@@ -18,7 +18,9 @@ from ..api.errors import StatusError
 from ..api.meta import Object, name_of, namespace_of
 from ..api.resources import GVR
 from ..concurrency import Clock, RealClock
-from .transport import ClientRequest, Transport
+from ..wire.errors import ProtocolError
+from ..wire.watch import LineDecoder
+from .transport import ClientRequest, Transport, TransportError
 
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
@@ -290,17 +292,14 @@ class Client:
 
 
 async def _lines(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    pending: list[bytes] = []
+    decoder = LineDecoder()
     async for chunk in chunks:
-        head, newline, rest = chunk.partition(b"\n")
-        if not newline:
-            pending.append(chunk)
-            continue
-        yield b"".join((*pending, head))
-        *complete, last = rest.split(b"\n")
-        for line in complete:
+        try:
+            lines = decoder.feed(chunk)
+        except ProtocolError as failure:
+            raise TransportError(f"not a watch: {failure}", sent=True) from failure
+        for line in lines:
             yield line
-        pending = [last] if last else []
 
 
 def _error_of(status: int, payload: bytes) -> StatusError:

@@ -234,7 +234,9 @@ def test_cadvisor_metrics():
 
 
 def test_own_metrics():
-    found = parsed(own_metrics(node(), []))
+    found = parsed(own_metrics(node(), [], {"RunPodSandbox": 2, "ListContainers": 1}, {"RunPodSandbox": 1}))
+    operations = [(s.labels["operation_type"], s.value) for s in found["kubelet_runtime_operations_total"]]
+    assert operations == [("list_containers", 1), ("run_podsandbox", 2)]
     assert found["kubelet_node_name"][0].labels == {"node": "node-1"}
     (volume,) = found["kubelet_volume_stats_used_bytes"]
     assert volume.labels == {"namespace": "default", "persistentvolumeclaim": "claim"}

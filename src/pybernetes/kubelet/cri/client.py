@@ -7,6 +7,7 @@ Specified by ``cri-api`` (``runtime/v1/api.proto``); ``messages.txt`` beside thi
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import cache
 from importlib import resources
@@ -94,6 +95,9 @@ class CRIClient:
         self._runtime = open_channel(endpoint)
         self._images = open_channel(image_endpoint) if image_endpoint and image_endpoint != endpoint else self._runtime
         self._calls: dict[str, Callable[..., Any]] = {}
+        self.operations: Counter[str] = Counter()
+        self.failures: Counter[str] = Counter()
+        """How often each method was called, and how often it failed."""
 
     async def close(self) -> None:
         await self._runtime.close()
@@ -117,9 +121,11 @@ class CRIClient:
         self, name: str, request: Message | None = None, *, timeout: float | None = REQUEST_TIMEOUT
     ) -> Message:
         """Any unary method by its name. Raises CRIError."""
+        self.operations[name] += 1
         try:
             answer: Message = await self._method(name)(request or {}, timeout=timeout)
         except grpc.aio.AioRpcError as failure:
+            self.failures[name] += 1
             raise error_of(failure) from failure
         return answer
 

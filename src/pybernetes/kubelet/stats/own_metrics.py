@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import MappingProxyType
 
 from ... import KUBERNETES_VERSION, __version__
 from ...api.meta import namespace_of
@@ -22,7 +24,17 @@ _VOLUME: tuple[tuple[str, str, Callable[[FileSystem], int]], ...] = (
 )
 
 
-def own_metrics(node: NodeSample, runtime: Iterable[RuntimePod]) -> bytes:
+def operation_type(method: str) -> str:
+    """``RunPodSandbox`` as upstream's metrics spell it: ``run_podsandbox``."""
+    return re.sub(r"(?<!^)([A-Z])", r"_\1", method).lower().replace("pod_sandbox", "podsandbox")
+
+
+def own_metrics(
+    node: NodeSample,
+    runtime: Iterable[RuntimePod],
+    operations: Mapping[str, int] = MappingProxyType({}),
+    failures: Mapping[str, int] = MappingProxyType({}),
+) -> bytes:
     out = Exposition()
     pods = list(runtime)
     states = Counter(c.state for pod in pods for c in pod.containers)
@@ -52,6 +64,20 @@ def own_metrics(node: NodeSample, runtime: Iterable[RuntimePod]) -> bytes:
     )
     for name, text, reading in _VOLUME:
         out.family(f"kubelet_volume_stats_{name}", "gauge", f"[ALPHA] {text}", _claims(node, reading))
+    for name, text, counted in (
+        ("kubelet_runtime_operations_total", "Cumulative number of runtime operations by operation type.", operations),
+        (
+            "kubelet_runtime_operations_errors_total",
+            "Cumulative number of runtime operation errors by operation type.",
+            failures,
+        ),
+    ):
+        out.family(
+            name,
+            "counter",
+            f"[ALPHA] {text}",
+            [(labels({"operation_type": operation_type(m)}), count, None) for m, count in sorted(counted.items())],
+        )
     own = own_process()
     out.family(
         "process_cpu_seconds_total",

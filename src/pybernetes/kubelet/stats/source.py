@@ -75,7 +75,9 @@ class Stats:
         return resource_metrics(await self._snapshot(brief=True))
 
     async def metrics(self) -> bytes:
-        return own_metrics(await self._snapshot(brief=True, disks=True), self._kubelet.cache.pods.values())
+        cri = self._context.cri
+        node = await self._snapshot(brief=True, disks=True)
+        return own_metrics(node, self._kubelet.cache.pods.values(), cri.operations, cri.failures)
 
     async def probe_metrics(self) -> bytes:
         out = Exposition()
