@@ -326,6 +326,19 @@ class SqliteStore:
             raise RevisionMismatch(key, expected, actual)
         return actual
 
+    async def _expected(self, key: str, expected: int | None) -> int:
+        try:
+            return self._expect(key, expected)
+        except RevisionMismatch:
+            # Another write got ahead and may still be on its way: whoever reads again after this refusal must find it.
+            await self._settled()
+            raise
+
+    async def _settled(self) -> None:
+        """Returns when what was submitted before has been committed and delivered."""
+        if self._waiting:
+            await self._job(lambda connection: None)
+
     def _submit(
         self, key: str, value: bytes | None, previous: int, expires: float | None, note: Any, wait: bool = True
     ) -> asyncio.Future[int] | None:
@@ -344,14 +357,15 @@ class SqliteStore:
     async def put(
         self, key: str, value: bytes, *, expected: int | None = None, note: Any = None, ttl: float = 0
     ) -> int:
-        previous = self._expect(key, expected)
+        previous = await self._expected(key, expected)
         future = self._submit(key, value, previous, self._clock.now() + ttl if ttl else None, note)
         assert future is not None
         return await future
 
     async def delete(self, key: str, *, expected: int | None = None, note: Any = None) -> int:
-        previous = self._expect(key, expected)
+        previous = await self._expected(key, expected)
         if not previous:
+            await self._settled()
             raise RevisionMismatch(key, expected or 0, 0)
         future = self._submit(key, None, previous, None, note)
         assert future is not None
