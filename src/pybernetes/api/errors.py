@@ -145,10 +145,10 @@ class StatusError(Exception):
         }
         if self.reason:
             status["reason"] = self.reason
-        details = dict(self.details) if self.details else {}
+        details = dict(self.details) if self.details is not None else None
         if self.retry_after is not None:
-            details["retryAfterSeconds"] = self.retry_after
-        if details:
+            details = {**(details or {}), "retryAfterSeconds": self.retry_after}
+        if details is not None:
             status["details"] = details
         status["code"] = self.code
         return status
@@ -262,7 +262,7 @@ def method_not_supported(group: str, resource: str, action: str) -> StatusError:
 
 
 def method_not_allowed() -> StatusError:
-    return StatusError(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
+    return StatusError(405, "MethodNotAllowed", "the server does not allow this method on the requested resource", {})
 
 
 def not_acceptable(message: str) -> StatusError:

@@ -47,6 +47,8 @@ class Answerer:
         resource = self._registry.lookup(info.group, info.version, info.resource)
         if resource is None:
             raise path_not_found()
+        if request.method == "HEAD":
+            raise method_not_allowed()
         if info.subresource:
             self._check_scope(info, resource)
             return await self._subresource(request, info, resource)

@@ -73,13 +73,10 @@ class ProtobufView:
 class PartialProtobufView(ProtobufView):
     """PartialObjectMetadata in the binary form."""
 
-    def __init__(self, gvk: GVK, convert: Convert | None, version: str, list_too: bool) -> None:
+    def __init__(self, gvk: GVK, convert: Convert | None, version: str) -> None:
         partial = GVK(META, version, "PartialObjectMetadata")
         super().__init__(partial, "PartialObjectMetadataList", convert)
         self.key = f"partial-protobuf:{gvk.group}/{gvk.version}:{version}"
-        kind = "PartialObjectMetadataList" if list_too else "PartialObjectMetadata"
-        self.content_type = f"{protobuf.CONTENT_TYPE};as={kind};g={META};v={version}"
-        self.stream_type = f"{protobuf.WATCH_CONTENT_TYPE};as=PartialObjectMetadata;g={META};v={version}"
 
     def _make(self, obj: Object) -> Object:
         return {"metadata": obj["metadata"]}

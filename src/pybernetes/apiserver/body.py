@@ -6,14 +6,17 @@ from typing import Any
 
 from ..api.errors import StatusError, bad_request
 from ..api.meta import Object
-from ..api.resources import GVK, parse_api_version
+from ..api.resources import GVK, builtin_by_gvk, parse_api_version
 from ..api.schema import builtin_schema, duplicate_fields
 from ..api.schema import decode as decode_json
+from ..api.schema.mismatch import json_kind
 from .negotiation import JSON, YAML, input_format
 from .options import IGNORE, STRICT, WriteOptions
 from .registry import Resource
 from .request import Request
 
+SUMMARY = 30
+"""Bytes of a body that an error shows."""
 MAX_BODY = 3 * 1024 * 1024
 """Upstream's limit for resource requests (``--max-resource-write-bytes`` does not exist; etcd's limit set it)."""
 
@@ -24,42 +27,46 @@ def parse(body: bytes, content_type: str, kind: str = "") -> tuple[Any, list[str
     if form == JSON:
         return parse_json(body, kind)
     if form == YAML:
-        return parse_yaml(body)
-    return parse_protobuf(body)
+        return parse_yaml(body, kind)
+    return parse_protobuf(body, kind)
 
 
 def parse_json(body: bytes, kind: str = "") -> tuple[Any, list[str]]:
     try:
         value = decode_json(body)
     except StatusError as failure:
-        raise bad_request(unrecognized(kind, failure.message, body)) from None
+        why = f"couldn't get version/kind; json parse error: {failure.message}"
+        raise bad_request(unrecognized(kind, why, body)) from None
     return value, [f'duplicate field "{p}"' for p in duplicate_fields(body, value)]
 
 
-def parse_yaml(body: bytes) -> tuple[Any, list[str]]:
-    import yaml
+def parse_yaml(body: bytes, kind: str = "") -> tuple[Any, list[str]]:
+    from .yamls import YamlError, load
 
     try:
-        return yaml.load(body, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)), []
-    except (yaml.YAMLError, ValueError, RecursionError) as failure:
-        raise bad_request(f"error converting YAML to JSON: yaml: {failure}") from None
+        return load(body)
+    except YamlError as failure:
+        raise bad_request(unrecognized(kind, str(failure), body)) from None
 
 
-def parse_protobuf(body: bytes) -> tuple[Any, list[str]]:
+def parse_protobuf(body: bytes, kind: str = "") -> tuple[Any, list[str]]:
     from ..wire.protobuf import ProtobufError, decode
 
     try:
         return decode(body)[1], []
     except ProtobufError as failure:
-        raise bad_request(str(failure)) from None
+        raise bad_request(unrecognized(kind, str(failure), body)) from None
 
 
 def unrecognized(kind: str, why: str, body: bytes) -> str:
-    """Upstream's words for a body that does not decode at all."""
-    if len(body) > 64:
-        summary = body[:32].decode("utf-8", "replace") + " ..."
+    """Upstream's words for a body that does not decode at all, with the beginning of it."""
+    tail = " ..." if len(body) > SUMMARY else ""
+    if not body:
+        summary = "<empty>"
+    elif body[:1] == b"{":
+        summary = body[:SUMMARY].decode("utf-8", "replace") + tail
     else:
-        summary = body.decode("utf-8", "replace")
+        summary = body[:SUMMARY].hex() + tail
     return f"the object provided is unrecognized (must be of type {kind}): {why} ({summary})"
 
 
@@ -81,39 +88,59 @@ def check_object(
     obj: Any, duplicates: list[str], request: Request, resource: Resource, options: WriteOptions
 ) -> Object:
     gvk = resource.gvk
+    if obj is None:
+        obj = {}
     if not isinstance(obj, dict):
-        text = type(obj).__name__
-        raise bad_request(
-            f"the object provided is unrecognized (must be of type {gvk.kind}): couldn't get version/kind; "
-            f"json parse error: json: cannot unmarshal {text} into Go value of type struct "
-            '{ APIVersion string "json:\\"apiVersion,omitempty\\""; Kind string "json:\\"kind,omitempty\\"" }'
-        )
+        why = f"couldn't get version/kind; json parse error: json: cannot unmarshal {json_kind(obj)} into {_TYPE_META}"
+        raise bad_request(unrecognized(gvk.kind, why, request.body))
     api_version, kind = obj.get("apiVersion") or gvk.api_version, obj.get("kind") or gvk.kind
-    if not isinstance(api_version, str) or not isinstance(kind, str):
-        raise bad_request("couldn't get version/kind; json parse error: kind and apiVersion must be strings")
-    if kind != gvk.kind:
-        group, version = parse_api_version(api_version)
-        raise bad_request(
-            f'{kind} in version "{version}" cannot be handled as a {gvk.kind}: '
-            f"converting ({group}.{kind}) to ({gvk.group}.{gvk.kind}): unknown conversion"
-        )
-    if api_version != gvk.api_version:
-        raise bad_request(
-            f"the API version in the data ({api_version}) does not match the expected API version ({gvk.api_version})"
-        )
-    result, strangers = resource.kind.decode_noting(obj)
+    if api_version != gvk.api_version or kind != gvk.kind:
+        raise bad_request(_other_kind(obj, api_version, kind, resource, request.body))
+    try:
+        result, strangers = resource.kind.decode_noting(obj)
+    except StatusError as failure:
+        raise bad_request(cannot_be_handled(kind, gvk.version, gvk.kind, failure.message)) from None
     if options.validation != IGNORE and (duplicates or strangers):
         problems = duplicates + unknown(strangers)
         if options.validation == STRICT:
             listed = ", ".join(problems)
-            raise bad_request(
-                f'{kind} in version "{gvk.version}" cannot be handled as a {gvk.kind}: strict decoding error: {listed}'
-            )
+            raise bad_request(cannot_be_handled(kind, gvk.version, gvk.kind, f"strict decoding error: {listed}"))
         request.warnings += problems
     result["apiVersion"], result["kind"] = api_version, kind
     if not isinstance(result.get("metadata"), dict):
         result["metadata"] = {}
     return result
+
+
+_TYPE_META = (
+    'Go value of type struct { APIVersion string "json:\\"apiVersion,omitempty\\""; '
+    'Kind string "json:\\"kind,omitempty\\"" }'
+)
+
+
+def cannot_be_handled(kind: str, version: str, wanted: str, why: str) -> str:
+    return f'{kind} in version "{version}" cannot be handled as a {wanted}: {why}'
+
+
+def _other_kind(obj: Object, api_version: Any, kind: Any, resource: Resource, body: bytes) -> str:
+    """What is wrong with a body of another kind or version."""
+    gvk = resource.gvk
+    for field, value in (("apiVersion", api_version), ("kind", kind)):
+        if not isinstance(value, str):
+            where = f"Go struct field .{field} of type string"
+            why = f"couldn't get version/kind; json parse error: json: cannot unmarshal {json_kind(value)} into {where}"
+            return unrecognized(gvk.kind, why, body)
+    group, version = parse_api_version(api_version)
+    if GVK(group, version, kind) not in builtin_by_gvk() and resource.kind.builtin:
+        why = f'no kind "{kind}" is registered for version "{api_version}" in scheme "pkg/runtime/scheme.go:111"'
+        return cannot_be_handled(kind, version, gvk.kind, why)
+    if kind == gvk.kind or not resource.kind.builtin:
+        return (
+            f"the API version in the data ({api_version}) does not match the expected API version ({gvk.api_version})"
+        )
+    package = gvk.group.partition(".")[0] or "core"
+    why = f"converting ({version}.{kind}) to ({package}.{gvk.kind}): unknown conversion"
+    return cannot_be_handled(kind, version, gvk.kind, why)
 
 
 def decode_fields(value: Any, gvk: GVK) -> Object:

@@ -26,7 +26,7 @@ from .admitting import AdmissionChain, note, roll_back
 from .body import parse
 from .committing import Committer
 from .encoding import Entry
-from .options import META_GROUP, list_options
+from .options import META_GROUP, dry_run_errors, list_options
 from .reading import Reader
 from .registry import Resource
 from .request import Request, RequestInfo, Response
@@ -122,7 +122,7 @@ def checked_delete_options(value: Any) -> DeleteOptions:
         errors.append(invalid_value("propagationPolicy", policy, text))
     if policy is not None and policy not in _POLICIES:
         errors.append(not_supported("propagationPolicy", policy, [*_POLICIES, "nil"]))
-    errors += [not_supported("dryRun", v, ["All"]) for v in dry_run if v != "All"]
+    errors += dry_run_errors(dry_run)
     if errors:
         raise invalid(META_GROUP, "DeleteOptions", "", errors)
     if grace is not None and grace < 0:

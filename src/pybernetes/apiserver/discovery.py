@@ -17,7 +17,7 @@ import orjson
 from ..api.errors import path_not_found
 from ..api.resources import GVK, ResourceInfo
 from .registry import Registry, Resource
-from .request import Request, Response
+from .request import Request, Response, page_not_found
 
 _GROUP = "apidiscovery.k8s.io"
 LIST_KIND = "APIGroupDiscoveryList"
@@ -91,6 +91,8 @@ class Discovery:
         else:
             raise path_not_found()
         versions = self._registry.groups.get(group)
+        if versions is None and not version:
+            return page_not_found()
         if versions is None or (version and version not in versions):
             raise path_not_found()
         if not version:
@@ -131,7 +133,8 @@ class Discovery:
             found += _legacy_entries(resource)
         found.sort(key=lambda r: r["name"])
         api_version = f"{group}/{version}" if group else version
-        return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": api_version, "resources": found}
+        head = {"kind": "APIResourceList", "apiVersion": "v1"} if group else {"kind": "APIResourceList"}
+        return {**head, "groupVersion": api_version, "resources": found}
 
     def _aggregate(self, which: str, version: str) -> Any:
         items = []
@@ -146,7 +149,7 @@ class Discovery:
                 }
                 for v, resources in versions.items()
             ]
-            items.append({"metadata": {"name": group, "creationTimestamp": None} if group else {}, "versions": entries})
+            items.append({"metadata": {"name": group} if group else {}, "versions": entries})
         return {"kind": LIST_KIND, "apiVersion": f"{_GROUP}/{version}", "metadata": {}, "items": items}
 
 

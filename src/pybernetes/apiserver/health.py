@@ -13,8 +13,7 @@ from dataclasses import dataclass
 import orjson
 
 from .. import KUBERNETES_VERSION
-from ..api.errors import path_not_found
-from .request import Request, Response
+from .request import Request, Response, page_not_found
 
 Check = Callable[[], Awaitable[None]]
 """Returns where all is well; raises OSError, TimeoutError or RuntimeError where not."""
@@ -64,7 +63,7 @@ class Health:
     async def _one(self, name: str) -> Response:
         check = self.checks.get(name)
         if check is None:
-            raise path_not_found()
+            return page_not_found()
         failure = await _failure(check)
         if failure is None:
             return Response(200, b"ok", TEXT, list(_SNIFF))

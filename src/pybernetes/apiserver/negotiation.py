@@ -19,6 +19,7 @@ _FORMATS = {
     PROTOBUF: PROTOBUF,
 }
 ACCEPTED = f"{JSON}, {YAML}, {PROTOBUF}"
+_REPRESENTATIONS = f"{ACCEPTED}, {JSON};stream=watch, {PROTOBUF};stream=watch"
 _CONVERSIONS = {
     "Table": frozenset(("v1", "v1beta1")),
     "PartialObjectMetadata": frozenset(("v1", "v1beta1")),
@@ -68,7 +69,7 @@ def negotiate(accept: str, *, conversions: bool = True, protobuf: bool = True) -
     """The output for an Accept header. Raises StatusError 406."""
     if not accept or accept == JSON or accept == "*/*":
         return PLAIN
-    accepted = ACCEPTED if protobuf else f"{JSON}, {YAML}"
+    accepted = _REPRESENTATIONS if protobuf else f"{JSON}, {YAML}, {JSON};stream=watch"
     refused = ""
     for clause in _clauses(accept):
         chosen = _FORMATS.get(clause.type)
@@ -83,7 +84,9 @@ def negotiate(accept: str, *, conversions: bool = True, protobuf: bool = True) -
                 refused = refused or f"{convert}.{group}"
                 continue
         return MediaType(chosen, convert, version, clause.parameters.get("pretty") in ("1", "true"))
-    raise not_acceptable(f"only the following media types are accepted: {accepted}")
+    failure = not_acceptable(f"406: Not Acceptable\n\nAvailable representations: {accepted}")
+    failure.details = {}
+    raise failure
 
 
 @lru_cache(maxsize=256)

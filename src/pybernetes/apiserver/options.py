@@ -42,7 +42,7 @@ def write_options(request: Request, kind: str) -> WriteOptions:
     query = request.query
     errors: list[FieldError] = []
     dry_run = query.get("dryRun") or []
-    errors += [not_supported("dryRun", v, ["All"]) for v in dry_run if v != "All"]
+    errors += dry_run_errors(dry_run)
     manager = (query.get("fieldManager") or [""])[0]
     if len(manager) > 128:
         errors.append(too_long("fieldManager", 128))
@@ -50,11 +50,15 @@ def write_options(request: Request, kind: str) -> WriteOptions:
         errors.append(invalid_value("fieldManager", manager, "should only contain printable characters"))
     validation = (query.get("fieldValidation") or [""])[0]
     if validation not in ("", IGNORE, WARN, STRICT):
-        errors.append(not_supported("fieldValidation", validation, [IGNORE, STRICT, WARN]))
+        errors.append(not_supported("fieldValidation", validation, ["", IGNORE, STRICT, WARN]))
     force = is_true(query["force"]) if "force" in query else None
     if errors:
         raise invalid(META_GROUP, kind, "", errors)
     return WriteOptions(bool(dry_run), manager_of(request, manager), validation or WARN, force)
+
+
+def dry_run_errors(values: list[str]) -> list[FieldError]:
+    return [not_supported("dryRun", values, ["All"])] if any(v != "All" for v in values) else []
 
 
 def check_patch_options(request: Request, apply: bool, options: WriteOptions) -> None:

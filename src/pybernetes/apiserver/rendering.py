@@ -38,12 +38,20 @@ class Renderer:
             return self._plain(resource, media)
         include = request.param("includeObject") if request.raw_query else ""
         if include not in _INCLUDES:
-            raise bad_request(f'unrecognized includeObject value: "{include}"')
+            raise bad_request(
+                f'Unable to convert to Table as requested: includeObject: Invalid value: "{include}": '
+                "must be 'Metadata', 'Object', 'None', or empty"
+            )
         many = verb in ("list", "deletecollection")
         if media.convert == "PartialObjectMetadata" and many:
-            raise not_acceptable("you requested PartialObjectMetadata, but the requested object is a list")
+            raise not_acceptable(
+                f"you requested PartialObjectMetadata, but the requested object is a list ({_go_type(resource, True)})"
+            )
         if media.convert == "PartialObjectMetadataList" and not many:
-            raise not_acceptable("you requested PartialObjectMetadataList, but the requested object is not a list")
+            raise not_acceptable(
+                "you requested PartialObjectMetadataList, but the requested object is not a list "
+                f"({_go_type(resource, False)})"
+            )
         key = f"{media.convert}:{media.version}:{include}:{media.format}"
         view = resource.views.get(key)
         if view is None:
@@ -62,8 +70,8 @@ class Renderer:
         if media.format == PROTOBUF:
             from .binary import PartialProtobufView
 
-            return PartialProtobufView(resource.gvk, convert, media.version, media.convert.endswith("List"))
-        return PartialView(resource.gvk, convert, media.version, media.convert.endswith("List"))
+            return PartialProtobufView(resource.gvk, convert, media.version)
+        return PartialView(resource.gvk, convert, media.version)
 
     def finish(self, request: Request, media: MediaType, response: Response) -> Response:
         """Recodes and compresses a whole body as the client asked."""
@@ -81,6 +89,14 @@ class Renderer:
         return response
 
 
+def _go_type(resource: Resource, many: bool) -> str:
+    """What upstream calls the resource's type in such messages."""
+    if not resource.kind.builtin:
+        return "*unstructured.UnstructuredList" if many else "*unstructured.Unstructured"
+    package = resource.gvr.group.partition(".")[0] or "core"
+    return f"*{package}.{resource.info.list_kind if many else resource.info.kind}"
+
+
 def wants_pretty(request: Request, media: MediaType) -> bool:
     """As asked by ``pretty``; browsers and the like get it unasked."""
     if media.pretty:
@@ -95,11 +111,9 @@ def indent(body: bytes) -> bytes:
 
 
 def to_yaml(body: bytes) -> bytes:
-    import yaml
+    from .yamls import dump
 
-    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-    text: bytes = yaml.dump(orjson.loads(body), Dumper=dumper, encoding="utf-8", allow_unicode=True)
-    return text
+    return dump(orjson.loads(body))
 
 
 def compress(response: Response) -> None:

@@ -138,4 +138,9 @@ class Response:
         return b"".join(self.body) if isinstance(self.body, tuple) else b""
 
 
+def page_not_found() -> Response:
+    """What a path answers that belongs to nothing: Go's own page, which is no Status."""
+    return Response(404, b"404 page not found\n", "text/plain; charset=utf-8", [("X-Content-Type-Options", "nosniff")])
+
+
 Handler = Callable[[Request], Awaitable[Response]]

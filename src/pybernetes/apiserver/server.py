@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from ..api.errors import StatusError, path_not_found, unauthorized
+from ..api.errors import StatusError, unauthorized
 from ..api.meta import Object
 from ..api.resources import GVR, SERVICES, ResourceInfo, builtin_by_gvr, builtin_resources
 from ..concurrency import Clock, logger
@@ -46,7 +46,7 @@ from .loopback import Loopback
 from .reading import Reader
 from .registry import Registry, Resource
 from .rendering import Renderer
-from .request import Handler, Request, RequestInfo, Response
+from .request import Handler, Request, RequestInfo, Response, page_not_found
 from .routing import route
 from .writing import Writer
 
@@ -374,7 +374,7 @@ class ApiServer:
         if handler is None:
             handler = next((h for p, h in self.prefixes if request.path.startswith(p)), None)
         if handler is None:
-            raise path_not_found()
+            return page_not_found()
         return await handler(request)
 
 

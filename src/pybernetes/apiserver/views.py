@@ -167,13 +167,10 @@ class ConvertedView(_Derived):
 class PartialView(_Derived):
     """PartialObjectMetadata: metadata only."""
 
-    def __init__(self, gvk: GVK, convert: Convert | None, version: str, list_too: bool) -> None:
+    def __init__(self, gvk: GVK, convert: Convert | None, version: str) -> None:
         super().__init__(gvk, "", convert)
         self._version = f"{META}/{version}"
         self.key = f"partial:{gvk.group}/{gvk.version}:{version}"
-        kind = "PartialObjectMetadataList" if list_too else "PartialObjectMetadata"
-        self.content_type = f"application/json;as={kind};g={META};v={version}"
-        self.stream_type = f"application/json;as=PartialObjectMetadata;g={META};v={version}"
         self._list_head = _list_head("PartialObjectMetadataList", self._version)
 
     def _make(self, obj: Object) -> Any:
@@ -195,7 +192,6 @@ class TableView(_Derived):
         self._kind, self._include, self._now = kind, include or "Metadata", now
         self._version = f"{META}/{version}"
         self.key = f"table:{gvk.group}/{gvk.version}:{version}:{self._include}"
-        self.content_type = self.stream_type = f"application/json;as=Table;g={META};v={version}"
         self._list_head = _list_head("Table", self._version)
 
     def _row(self, obj: Object) -> Any:
