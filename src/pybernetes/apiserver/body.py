@@ -91,7 +91,7 @@ def check_object(
     if obj is None:
         obj = {}
     if not isinstance(obj, dict):
-        why = f"couldn't get version/kind; json parse error: json: cannot unmarshal {json_kind(obj)} into {_TYPE_META}"
+        why = f"couldn't get version/kind; json parse error: json: cannot unmarshal {json_kind(obj)} into {TYPE_META}"
         raise bad_request(unrecognized(gvk.kind, why, request.body))
     api_version, kind = obj.get("apiVersion") or gvk.api_version, obj.get("kind") or gvk.kind
     if api_version != gvk.api_version or kind != gvk.kind:
@@ -112,7 +112,7 @@ def check_object(
     return result
 
 
-_TYPE_META = (
+TYPE_META = (
     'Go value of type struct { APIVersion string "json:\\"apiVersion,omitempty\\""; '
     'Kind string "json:\\"kind,omitempty\\"" }'
 )

@@ -19,11 +19,13 @@ from ..api.errors import (
     not_supported,
 )
 from ..api.meta import Object
-from ..api.resources import GVR, NAMESPACES
+from ..api.resources import GVK, GVR, NAMESPACES
+from ..api.schema import builtin_schema
+from ..api.schema.mismatch import json_kind
 from ..api.times import parse_time, to_time
 from ..hooks.admission import DELETE, AdmissionAttributes
 from .admitting import AdmissionChain, note, roll_back
-from .body import parse
+from .body import TYPE_META, parse
 from .committing import Committer
 from .encoding import Entry
 from .options import META_GROUP, dry_run_errors, list_options
@@ -36,6 +38,7 @@ from .watching import Scope
 from .writing import CommitHook
 
 ORPHAN_FINALIZER, FOREGROUND_FINALIZER = "orphan", "foregroundDeletion"
+_DELETE_OPTIONS = GVK("", "v1", "DeleteOptions")
 _POLICIES = ("Foreground", "Background", "Orphan")
 
 
@@ -70,10 +73,6 @@ def delete_options(request: Request) -> DeleteOptions:
         value, _ = parse(request.body, request.headers.get("content-type", ""), "DeleteOptions")
     else:
         value = _from_query(request)
-    if not isinstance(value, dict):
-        raise bad_request("decoded object cannot be converted to DeleteOptions")
-    if value.get("kind") not in (None, "", "DeleteOptions"):
-        raise bad_request("decoded object cannot be converted to DeleteOptions")
     return checked_delete_options(value)
 
 
@@ -98,24 +97,13 @@ def _from_query(request: Request) -> Object:
 
 def checked_delete_options(value: Any) -> DeleteOptions:
     """Raises StatusError 400 and 422."""
-    if not isinstance(value, dict):
-        raise bad_request("decoded object cannot be converted to DeleteOptions")
+    value = _read(value if value is not None else {})
     grace, policy, orphan = (
         value.get("gracePeriodSeconds"),
         value.get("propagationPolicy"),
         value.get("orphanDependents"),
     )
     preconditions, dry_run = value.get("preconditions") or {}, value.get("dryRun") or []
-    wrong = (
-        (grace is not None and (not isinstance(grace, int) or isinstance(grace, bool)))
-        or (policy is not None and not isinstance(policy, str))
-        or (orphan is not None and not isinstance(orphan, bool))
-        or not isinstance(preconditions, dict)
-        or any(not isinstance(v, str) for v in preconditions.values() if v is not None)
-        or not isinstance(dry_run, list)
-    )
-    if wrong:
-        raise bad_request("json: cannot unmarshal a value into Go struct DeleteOptions")
     errors: list[FieldError] = []
     if orphan is not None and policy is not None:
         text = "orphanDependents and deletionPropagation cannot be both set"
@@ -130,6 +118,19 @@ def checked_delete_options(value: Any) -> DeleteOptions:
     return DeleteOptions(
         grace, preconditions.get("uid"), preconditions.get("resourceVersion"), orphan, policy, bool(dry_run)
     )
+
+
+def _read(value: Any) -> Object:
+    """The options with their types checked. They may come in any group's version, and in none."""
+    if isinstance(value, dict):
+        kind, version = value.get("kind") or "DeleteOptions", value.get("apiVersion") or "v1"
+        if kind != "DeleteOptions":
+            raise bad_request(
+                f'no kind "{kind}" is registered for version "{version}" in scheme "pkg/runtime/scheme.go:111"'
+            )
+        return builtin_schema(_DELETE_OPTIONS).read(value)
+    why = f"json: cannot unmarshal {json_kind(value)} into {TYPE_META}"
+    raise bad_request(f"couldn't get version/kind; json parse error: {why}")
 
 
 class _DeleteNow(Exception):

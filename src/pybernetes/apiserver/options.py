@@ -114,7 +114,7 @@ def list_options(request: Request) -> ListOptions:
     options = ListOptions(
         labels,
         fields,
-        _integer("limit", one("limit")),
+        max(0, _integer("limit", one("limit"))),
         one("continue"),
         one("resourceVersion"),
         one("resourceVersionMatch"),
@@ -203,5 +203,6 @@ def parse_revision(text: str) -> int:
             raise ValueError(text)
     except ValueError:
         detail = f'strconv.ParseUint: parsing "{text}": invalid syntax'
-        raise StatusError(400, "BadRequest", f'resourceVersion: Invalid value: "{text}": {detail}') from None
+        message = f'invalid resource version: resourceVersion: Invalid value: "{text}": {detail}'
+        raise StatusError(400, "BadRequest", message) from None
     return value

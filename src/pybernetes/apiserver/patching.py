@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
+
 from ..api import patch as patches
 from ..api.errors import FieldError, StatusError, bad_request, go_quote, invalid, not_found, unsupported_media_type
 from ..api.meta import Object
 from ..api.schema import decode, duplicate_fields
+from ..api.schema.mismatch import json_kind
 from .body import parse_yaml, unknown
 from .options import IGNORE, STRICT, WriteOptions
 from .registry import Resource
@@ -30,9 +33,14 @@ def patch_type(content_type: str, *, custom: bool) -> str:
     media = content_type.partition(";")[0].strip().lower()
     allowed = tuple(t for t in _ALL if not (custom and t == STRATEGIC))
     if media not in allowed:
-        raise unsupported_media_type(
-            "the body of the request was in an unknown format - accepted media types include: " + ", ".join(allowed)
-        )
+        if custom:
+            listed = ", ".join(allowed)
+            raise unsupported_media_type(
+                f"the body of the request was in an unknown format - accepted media types include: {listed}"
+            )
+        failure = unsupported_media_type("415: Unsupported Media Type")
+        failure.details = {}
+        raise failure
     return media
 
 
@@ -51,7 +59,9 @@ class Patcher:
         if self.form == APPLY:
             value, self._duplicates = parse_yaml(body)
             if not isinstance(value, dict):
-                raise bad_request("error decoding YAML: the patch is not an object")
+                raise bad_request(
+                    f"error decoding YAML: error unmarshaling JSON: while decoding JSON: {not_a_map(value)}"
+                )
             return value
         try:
             value = decode(body)
@@ -70,7 +80,8 @@ class Patcher:
         if self.form == JSON_PATCH:
             new = patches.json_patch(old, self._patch)
         elif not isinstance(self._patch, dict):
-            raise bad_request("error decoding patch: the patch is not an object")
+            prefix = "error decoding patch: " if self.form == MERGE else ""
+            raise bad_request(prefix + not_a_map(self._patch))
         elif self.form == MERGE:
             new = patches.merge_patch(old, self._patch)
         else:
@@ -91,6 +102,9 @@ class Patcher:
             if self._options.validation == STRICT:
                 raise self._invalid(new, "strict decoding error: " + ", ".join(problems))
             self._request.warnings += problems
+        for field in ("apiVersion", "kind"):
+            if new.get(field) != old[field]:
+                raise self._invalid(new, f"{field} cannot be changed by a patch")
         result["apiVersion"], result["kind"] = old["apiVersion"], old["kind"]
         metadata = result.setdefault("metadata", {})
         if metadata.get("name") != self._info.name:
@@ -107,7 +121,8 @@ class Patcher:
         return result
 
     def _invalid(self, value: Any, why: str) -> StatusError:
-        error = FieldError("patch", "FieldValueInvalid", f"Invalid value: {go_quote(value)}: {why}")
+        text = orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+        error = FieldError("patch", "FieldValueInvalid", f"Invalid value: {go_quote(text)}: {why}")
         failure = invalid("", "", "", [error])
         return StatusError(422, "Invalid", f' "" is invalid: {error}', failure.details)
 
@@ -138,11 +153,10 @@ class Patcher:
         gvk = self._resource.gvk
         metadata = patch.get("metadata")
         given = patch.get("apiVersion"), patch.get("kind")
-        if not all(given):
-            raise bad_request("error decoding YAML: apiVersion and kind must be set")
         if given != (gvk.api_version, gvk.kind):
+            version = str(given[0] or "/")
             raise bad_request(
-                f"invalid object type: {given[0]}, Kind={given[1]} (expected {gvk.api_version}, Kind={gvk.kind})"
+                f"invalid object type: {version if '/' in version else '/' + version}, Kind={given[1] or ''}"
             )
         if isinstance(metadata, dict):
             name, namespace = metadata.get("name"), metadata.get("namespace")
@@ -157,6 +171,11 @@ class Patcher:
                 )
             if metadata.get("managedFields"):
                 raise bad_request("metadata.managedFields must be nil")
+
+
+def not_a_map(value: Any) -> str:
+    """Go's words for JSON that is no object."""
+    return f"json: cannot unmarshal {json_kind(value)} into Go value of type map[string]interface {{}}"
 
 
 def patch_plain(obj: Object, form: str, patch: Any) -> Object:

@@ -216,7 +216,7 @@ class Reader:
                 raise ValueError("seal")
             after, revision = orjson.loads(body)
         except (ValueError, binascii.Error):
-            raise bad_request("continue key is not valid: invalid continue token") from None
+            raise bad_request("invalid continue token: continue key is not valid") from None
         return _Token(after, revision)
 
     # -- watch ------------------------------------------------------------------------------------------------------

@@ -245,12 +245,15 @@ class Writer:
         given, stored = new["metadata"], old["metadata"]
         uid = given.get("uid")
         gvr = resource.gvr
-        if uid and uid != stored.get("uid"):
+        if uid and uid != stored.get("uid") and info.verb == "update":
+            cache = resource.cache
+            key = cache.prefix + (f"{info.namespace}/" if cache.namespaced else "") + info.name
             raise conflict(
                 gvr.group,
                 gvr.resource,
                 info.name,
-                f"Precondition failed: UID in precondition: {uid}, UID in object meta: {stored.get('uid')}",
+                f"StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: Precondition "
+                f"failed: UID in precondition: {uid}, UID in object meta: {stored.get('uid')}",
             )
         version = given.get("resourceVersion") or ""
         if not version or version == "0":

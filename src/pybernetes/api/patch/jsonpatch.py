@@ -52,7 +52,7 @@ def json_patch(obj: Object, ops: Any) -> Object:
 
 def rejected() -> StatusError:
     """What upstream answers for a patch that does not apply: the reason stays in the server."""
-    return StatusError(422, "Invalid", "the server rejected our request due to an error in our request")
+    return StatusError(422, "Invalid", "the server rejected our request due to an error in our request", {})
 
 
 def _check(ops: Any) -> None:
