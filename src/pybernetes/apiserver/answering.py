@@ -38,7 +38,7 @@ class Answerer:
         self._reader, self._writer, self._deleter = reader, writer, deleter
         self._renderer = renderer
         self._connect = connect_handlers
-        self.subresources = Subresources(registry, writer, deleter)
+        self.subresources = Subresources(registry, writer, deleter, renderer)
         self.unknown: Callable[[Request, RequestInfo], StatusError] | None = None
         """Asked for the answer where no such resource is served (aggregation may know)."""
 

@@ -189,7 +189,8 @@ def _watch_errors(options: ListOptions) -> list[FieldError]:
     if options.match and options.match != NOT_OLDER:
         errors.append(not_supported("resourceVersionMatch", options.match, [NOT_OLDER]))
     if options.proceed:
-        errors.append(invalid_value("continue", options.proceed, "continue is forbidden for watch"))
+        text = "resourceVersionMatch is forbidden when continue is provided"
+        errors.append(forbidden_field("resourceVersionMatch", text))
     return errors
 
 

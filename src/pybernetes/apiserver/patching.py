@@ -121,10 +121,7 @@ class Patcher:
         return result
 
     def _invalid(self, value: Any, why: str) -> StatusError:
-        text = orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
-        error = FieldError("patch", "FieldValueInvalid", f"Invalid value: {go_quote(text)}: {why}")
-        failure = invalid("", "", "", [error])
-        return StatusError(422, "Invalid", f' "" is invalid: {error}', failure.details)
+        return invalid_patch(value, why)
 
     def _apply(self, old: Object | None) -> Object:
         """Server-side apply: ``old`` is None for an object that does not exist yet."""
@@ -171,6 +168,14 @@ class Patcher:
                 )
             if metadata.get("managedFields"):
                 raise bad_request("metadata.managedFields must be nil")
+
+
+def invalid_patch(value: Any, why: str) -> StatusError:
+    """422 for what a patch made."""
+    text = orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+    error = FieldError("patch", "FieldValueInvalid", f"Invalid value: {go_quote(text)}: {why}")
+    failure = invalid("", "", "", [error])
+    return StatusError(422, "Invalid", f' "" is invalid: {error}', failure.details)
 
 
 def not_a_map(value: Any) -> str:

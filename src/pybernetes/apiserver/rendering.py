@@ -7,7 +7,10 @@ from collections.abc import Callable
 
 import orjson
 
+from ..api import tables
 from ..api.errors import bad_request, not_acceptable
+from ..api.meta import Object
+from ..api.resources import GVK
 from .negotiation import PLAIN, PROTOBUF, YAML, MediaType, negotiate
 from .registry import Resource
 from .request import Request, Response
@@ -33,7 +36,10 @@ class Renderer:
     def view(self, request: Request, media: MediaType, resource: Resource, verb: str) -> View:
         """The view of a stored resource for this request. Raises StatusError 400 and 406."""
         if verb == "watch" and media.format == YAML:
-            raise not_acceptable("only the following media types are accepted: application/json;stream=watch")
+            raise not_acceptable(
+                "only the following media types are accepted: application/json;stream=watch, "
+                "application/vnd.kubernetes.protobuf;stream=watch"
+            )
         if not media.convert:
             return self._plain(resource, media)
         include = request.param("includeObject") if request.raw_query else ""
@@ -72,6 +78,24 @@ class Renderer:
 
             return PartialProtobufView(resource.gvk, convert, media.version)
         return PartialView(resource.gvk, convert, media.version)
+
+    def made_up(self, media: MediaType, gvk: GVK, obj: Object) -> bytes:
+        """An object that is not stored (Scale), as itself or as a Table."""
+        if media.convert != "Table":
+            return orjson.dumps(obj, option=orjson.OPT_APPEND_NEWLINE)
+        version = f"meta.k8s.io/{media.version}"
+        row = {
+            "cells": tables.row_cells(gvk, obj, self._now()),
+            "object": {"kind": "PartialObjectMetadata", "apiVersion": version, "metadata": obj["metadata"]},
+        }
+        table = {
+            "kind": "Table",
+            "apiVersion": version,
+            "metadata": {"resourceVersion": obj["metadata"].get("resourceVersion", "")},
+            "columnDefinitions": tables.columns(gvk),
+            "rows": [row],
+        }
+        return orjson.dumps(table, option=orjson.OPT_APPEND_NEWLINE)
 
     def finish(self, request: Request, media: MediaType, response: Response) -> Response:
         """Recodes and compresses a whole body as the client asked."""

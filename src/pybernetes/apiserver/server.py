@@ -43,9 +43,10 @@ from .health import Check, Health, ping, version_document
 from .hub import Hub, storage_prefix
 from .kinds import builtin_kind
 from .loopback import Loopback
+from .negotiation import YAML
 from .reading import Reader
 from .registry import Registry, Resource
-from .rendering import Renderer
+from .rendering import Renderer, to_yaml
 from .request import Handler, Request, RequestInfo, Response, page_not_found
 from .routing import route
 from .writing import Writer
@@ -303,6 +304,8 @@ class ApiServer:
             response = await self._answer(request, received)
         except StatusError as failure:
             response = error_response(failure)
+            if "yaml" in request.headers.get("accept", ""):
+                response.body, response.content_type = to_yaml(response.whole), YAML
         except BaseException:
             if auditor is not None:
                 auditor.panicked(request)

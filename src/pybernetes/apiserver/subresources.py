@@ -31,9 +31,11 @@ from .admitting import roll_back
 from .body import decode_fields, parse
 from .committing import Committer
 from .deleting import DeleteOptions, Deleter, checked_delete_options
+from .encoding import Entry
 from .options import WriteOptions, write_options
-from .patching import APPLY, patch_plain, patch_type
+from .patching import APPLY, invalid_patch, patch_plain, patch_type
 from .registry import Registry, Resource
+from .rendering import Renderer
 from .request import Request, RequestInfo, Response
 from .writing import Writer, options_object
 
@@ -46,8 +48,9 @@ MAX_DISRUPTED = 2000
 class Subresources:
     """Answers the special subresources of one server."""
 
-    def __init__(self, registry: Registry, writer: Writer, deleter: Deleter) -> None:
+    def __init__(self, registry: Registry, writer: Writer, deleter: Deleter, renderer: Renderer) -> None:
         self._registry = registry
+        self._renderer = renderer
         self._writer = writer
         self._deleter = deleter
         self._committer: Committer = writer.committer
@@ -58,7 +61,7 @@ class Subresources:
     async def scale(self, request: Request, info: RequestInfo, resource: Resource) -> Response:
         if info.verb == "get":
             entry = await self._deleter.reader.entry(request, info, resource)
-            return _json(200, resource.kind.scale_of(self._committer.from_entry(resource, entry)))
+            return self._scale_answer(request, resource, entry)
         kind = "UpdateOptions" if info.verb == "update" else "PatchOptions"
         options = write_options(request, kind)
         wanted = self._wanted_scale(request, options) if info.verb == "update" else None
@@ -66,7 +69,8 @@ class Subresources:
 
         async def make(old: Object) -> Object:
             before = resource.kind.scale_of(old)
-            scale = wanted if wanted is not None else patch_plain(before, *patch)  # type: ignore[misc]
+            scale = wanted if patch is None else patched_scale(before, *patch)
+            assert scale is not None
             self._check_scale(scale, info)
             replicas = (scale.get("spec") or {}).get("replicas") or 0
             new = {**old, "metadata": {**old["metadata"]}, "spec": dict(old.get("spec") or {})}
@@ -82,7 +86,11 @@ class Subresources:
             return new
 
         entry = await self._writer.change(request, info, resource, make, options, versioned=False)
-        return _json(200, resource.kind.scale_of(self._committer.from_entry(resource, entry)))
+        return self._scale_answer(request, resource, entry)
+
+    def _scale_answer(self, request: Request, resource: Resource, entry: Entry) -> Response:
+        scale = resource.kind.scale_of(self._committer.from_entry(resource, entry))
+        return Response(200, self._renderer.made_up(self._renderer.media(request), SCALE, scale))
 
     def _wanted_scale(self, request: Request, options: WriteOptions) -> Object:
         scale, _ = parse(request.body, request.headers.get("content-type", ""), "Scale")
@@ -101,10 +109,6 @@ class Subresources:
     def _check_scale(scale: Object, info: RequestInfo) -> None:
         spec = scale.get("spec")
         replicas = spec.get("replicas", 0) if isinstance(spec, dict) else 0
-        if not isinstance(replicas, int) or isinstance(replicas, bool):
-            raise bad_request(
-                "json: cannot unmarshal a value into Go struct field ScaleSpec.spec.replicas of type int32"
-            )
         name = (scale.get("metadata") or {}).get("name")
         if name and name != info.name:
             raise bad_request(f"the name of the object ({name}) does not match the name on the URL ({info.name})")
@@ -173,11 +177,11 @@ class Subresources:
         eviction, _ = parse(request.body, request.headers.get("content-type", ""), "Eviction")
         if not isinstance(eviction, dict):
             raise bad_request("not a Eviction object")
-        group, version = parse_api_version(str(eviction.get("apiVersion") or "policy/v1"))
-        if group != "policy" or version not in ("v1", "v1beta1") or eviction.get("kind", "Eviction") != "Eviction":
-            raise bad_request(
-                f"the API version in the data ({eviction.get('apiVersion')}) does not match the expected API version (policy/v1)"
-            )
+        api_version, kind = str(eviction.get("apiVersion") or "policy/v1"), str(eviction.get("kind") or "Eviction")
+        group, version = parse_api_version(api_version)
+        if group != "policy" or version not in ("v1", "v1beta1") or kind != "Eviction":
+            why = f'no kind "{kind}" is registered for version "{api_version}" in scheme "pkg/runtime/scheme.go:111"'
+            raise bad_request(cannot_be_handled(kind, version, "Eviction", why))
         metadata = eviction.get("metadata") or {}
         if metadata.get("name") and metadata["name"] != info.name:
             raise bad_request("name in URL does not match name in Eviction object")
@@ -290,6 +294,15 @@ class Subresources:
             if wanted.version is not None:
                 wanted.version = str(entry.revision)
         await self._deleter.remove(request, info, resource, info.name, wanted, admit=False)
+
+
+def patched_scale(scale: Object, form: str, patch: Any) -> Object:
+    """The Scale after a patch, its types checked. Raises StatusError 422."""
+    new = patch_plain(scale, form, patch)
+    try:
+        return decode_fields(new, SCALE)
+    except StatusError as failure:
+        raise invalid_patch(new, failure.message) from None
 
 
 def bound(pod: Object, binding: Object, node: str, now: str) -> Object:

@@ -53,7 +53,7 @@ def drop_type_dependent_fields(service: Obj, old_service: Mapping[str, Any]) -> 
         if _same(new, old, "clusterIP", "clusterIPs"):
             new.pop("clusterIP", None)
             new.pop("clusterIPs", None)
-        for field in ("ipFamilies", "ipFamilyPolicy"):
+        for field in ("ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"):
             if _same(new, old, field):
                 new.pop(field, None)
     if _may_have_node_port(old) and not _may_have_node_port(new) and _node_ports(old) >= _node_ports(new):
