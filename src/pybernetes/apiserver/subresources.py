@@ -28,7 +28,7 @@ from ..api.selectors import SelectorError, selector_from_object
 from ..api.times import to_time
 from ..hooks.admission import CREATE, AdmissionAttributes
 from .admitting import roll_back
-from .body import decode_fields, parse
+from .body import cannot_be_handled, decode_fields, parse
 from .committing import Committer
 from .deleting import DeleteOptions, Deleter, checked_delete_options
 from .encoding import Entry
