@@ -20,6 +20,7 @@ from .writing import Writer
 
 _COMPONENT_STATUSES = GVR("", "v1", "componentstatuses")
 _METHOD_VERBS = {"GET": "get", "HEAD": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+_PREFIX_VERBS = frozenset(("watch", "proxy"))
 
 
 class Answerer:
@@ -51,13 +52,20 @@ class Answerer:
             raise method_not_allowed()
         if info.subresource:
             self._check_scope(info, resource)
+            if info.verb in _PREFIX_VERBS:
+                # They were asked about as the prefix's verb, whatever the method does: /api/v1/watch/.../pods/p/exec.
+                raise path_not_found()
             return await self._subresource(request, info, resource)
         if resource.handler is not None:
+            self._check_scope(info, resource)
+            if len(info.parts) > 1:
+                raise path_not_found()
             return await resource.handler(request)
         media = self._renderer.media(request)
         if resource.dispatcher is None:
+            self._check_verb(request, info, resource)
             return self._renderer.finish(request, media, await self._virtual(request, info, resource))
-        self._check_verb(info, resource)
+        self._check_verb(request, info, resource)
         view = self._renderer.view(request, media, resource, info.verb)
         if resource.gvr == NAMESPACES:
             info = replace(info, namespace="")
@@ -70,9 +78,11 @@ class Answerer:
         if resource.info.namespaced != bool(info.namespace) and resource.gvr != NAMESPACES:
             raise path_not_found()
 
-    def _check_verb(self, info: RequestInfo, resource: Resource) -> None:
+    def _check_verb(self, request: Request, info: RequestInfo, resource: Resource) -> None:
         """Raises StatusError 404 and 405 for what is no path or no method of it."""
         verb, namespaced = info.verb, resource.info.namespaced
+        if verb in _PREFIX_VERBS and request.method != "GET":
+            raise method_not_allowed()
         if resource.gvr != NAMESPACES and info.namespace and not namespaced:
             raise path_not_found()
         has_name = len(info.parts) > 1

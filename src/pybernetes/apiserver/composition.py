@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +20,7 @@ from ..storage.contract import Store
 from ..storage.encryption import EncryptingStore
 from . import admission, authn, authz
 from .audit.records import Auditor
+from .authn.certificates import CertificateVerifier
 from .authn.issuer import (
     CACHE_CONTROL,
     JWKS_CONTENT_TYPE,
@@ -84,12 +85,7 @@ def compose(store: Store, clock: Clock, rng: random.Random, options: Options) ->
     server.auditor = _auditor(options.audit, clock)
     request = server.loopback
     authentication = authn.build(options.authentication, server.objects, clock, request)
-    for file, verifier in (
-        (options.client_ca_file, authentication.client_verifier),
-        (options.request_header_ca_file, authentication.front_proxy_verifier),
-    ):
-        if file and verifier is not None:
-            files.add(file, verifier.load)
+    _follow_identities(server, authentication, files, options)
     authorization = authz.build(options.authorization, server.objects, clock)
     authorizer = authorization.authorizer
     issuer = _issuer(server, options, clock)
@@ -123,6 +119,30 @@ def compose(store: Store, clock: Clock, rng: random.Random, options: Options) ->
 
     server.post_start.append(bootstrap)
     return server
+
+
+def _follow_identities(
+    server: ApiServer, authentication: authn.AuthenticationStack, files: FileWatcher, options: Options
+) -> None:
+    """Authorities are read again when their files change; what rests on a lost identity is void at once."""
+
+    def revoked() -> None:
+        server.revocations += 1
+
+    def taking(verifier: CertificateVerifier) -> Callable[[bytes], None]:
+        def take(bundle: bytes) -> None:
+            verifier.load(bundle)
+            revoked()
+
+        return take
+
+    authentication.tokens.revoked = revoked
+    for file, verifier in (
+        (options.client_ca_file, authentication.client_verifier),
+        (options.request_header_ca_file, authentication.front_proxy_verifier),
+    ):
+        if file and verifier is not None:
+            files.add(file, taking(verifier))
 
 
 REWRITE_PATH = "/storage/rewrite"

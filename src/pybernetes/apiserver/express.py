@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..hooks.authorization import Attributes, Authorizer, Decision
-from ..hooks.identity import SYSTEM_MASTERS, UserInfo
+from ..hooks.identity import ANONYMOUS, SYSTEM_MASTERS, UserInfo
+from .authn.impersonation import asks_to_impersonate
 from .negotiation import PLAIN, negotiate
 from .registry import Resource
 from .rendering import GZIP_THRESHOLD
@@ -35,6 +36,7 @@ class Pass:
 
     user: UserInfo
     until: float
+    revocations: int
     gzip: bool
     master: bool
 
@@ -56,13 +58,16 @@ class Express:
         accept = headers.get("accept")
         if accept and negotiate(accept) is not PLAIN:
             return None
-        if any(h.startswith("impersonate-") for h in headers) or "audit-id" in headers:
+        if asks_to_impersonate(headers) or "audit-id" in headers:
             return None
+        if request.user is ANONYMOUS:
+            return None  # may be allowed on some paths only
         if headers.get("user-agent", "").startswith(("curl", "Wget", "Mozilla/5.0")):
             return None  # these get indented bodies
         return Pass(
             request.user,
             self._clock.monotonic() + LIFETIME,
+            self._server.revocations,
             "gzip" in headers.get("accept-encoding", ""),
             SYSTEM_MASTERS in request.user.groups,
         )
@@ -82,6 +87,8 @@ class Express:
         """The whole response in pieces, or None for the long way."""
         if self._generation != self._server.registry.generation:
             self._refresh()
+        if admitted.revocations != self._server.revocations:
+            admitted.until = 0.0
         if not self._enabled or admitted.until < self._clock.monotonic():
             return None
         path, mark, query = target.partition("?")

@@ -28,7 +28,7 @@ from .admitting import AdmissionChain
 from .allocation import ServiceAllocator
 from .answering import Answerer
 from .audit.records import Auditor
-from .authn.impersonation import impersonate
+from .authn.impersonation import asks_to_impersonate, impersonate
 from .authz.messages import forbidden_error
 from .bootstrap import Bootstrap
 from .cache import Listener, ResourceCache
@@ -106,6 +106,8 @@ class ApiServer:
         self.post_start: list[Callable[[], Awaitable[None]]] = []
         """Run in order by ``start``, when requests can be answered already."""
         self.auditor: Auditor | None = None
+        self.revocations = 0
+        """Counts what ended somebody's proof of identity: what was concluded from one before is void."""
         self.background: list[Callable[[], Coroutine[Any, Any, None]]] = []
         """More that runs as long as the server does."""
         self._prefix = b"%016x" % rng.getrandbits(64)
@@ -326,7 +328,7 @@ class ApiServer:
             request.user = await self.authenticate(request)
         if self.auditor is not None:
             self.auditor.begin(request, received)
-        if "impersonate-user" in request.headers or "impersonate-uid" in request.headers:
+        if asks_to_impersonate(request.headers):
             await self._impersonate(request, info)
         await self.authorize(request, info)
         if not info.is_resource:

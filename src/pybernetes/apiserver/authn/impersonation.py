@@ -39,6 +39,11 @@ class Impersonated:
     constraint: str = ""
 
 
+def asks_to_impersonate(headers: Mapping[str, str]) -> bool:
+    """May be wrong about a header that only contains the word: who asks further finds out."""
+    return "impersonate-" in "\n".join(headers)  # asked of every request, so no loop of ours
+
+
 def wanted_user(headers: Mapping[str, str]) -> UserInfo | None:
     """Whom the headers ask to be; None where they ask for nothing. Raises StatusError 400."""
     name = (header_values(headers, USER_HEADER) or [""])[0]

@@ -10,7 +10,7 @@ import binascii
 import csv
 import hmac
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -205,6 +205,8 @@ class TokenCache:
         self._inner, self._clock, self._audiences = inner, clock, audiences
         self._entries: dict[str, _Entry] = {}
         self._by_object: dict[ObjectKey, set[str]] = {}
+        self.revoked: Callable[[], None] = _nobody_listens
+        """Called after tokens were forgotten because an object on which they rest has changed."""
         for gvr in (SERVICE_ACCOUNTS, SECRETS, PODS, NODES):
             reader.subscribe(gvr, self._listener(gvr))
 
@@ -265,8 +267,13 @@ class TokenCache:
                     return
             for token in list(tokens):
                 self._drop(token)
+            self.revoked()
 
         return changed
+
+
+def _nobody_listens() -> None:
+    """Nobody has concluded anything from a token."""
 
 
 def _deletion(obj: Object) -> Any:

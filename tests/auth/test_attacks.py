@@ -1,0 +1,499 @@
+"""Attacks on a whole API server, as bytes on a connection: each is refused in upstream's words, and recorded."""
+
+import asyncio
+import random
+from contextlib import asynccontextmanager
+from urllib.parse import quote
+
+import orjson
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from pybernetes.apiserver import authn
+from pybernetes.apiserver.authn.certificates import RequestHeaderNames
+from pybernetes.apiserver.authn.jwt import Signer
+from pybernetes.apiserver.composition import AuditOptions, Options, compose
+from pybernetes.apiserver.http import HttpServer
+from pybernetes.apiserver.request import Request
+from pybernetes.client import signing
+from pybernetes.concurrency import RealClock
+from pybernetes.hooks.identity import LOOPBACK, Credentials
+from pybernetes.storage.memory import MemoryStore
+
+CLOCK = RealClock()
+NOW = CLOCK.now()
+CA = signing.new_authority("kubernetes", now=NOW - 1000, lifetime=86400)
+FRONT_CA = signing.new_authority("front-proxy-ca", now=NOW - 1000, lifetime=86400)
+KEY = signing.new_key()
+USERS = ("alice", "bob", "root", "watcher", "namer", "impersonator", "prober")
+TOKENS = "".join(f"token-of-{name},{name},uid-{name}{',system:masters' if name == 'root' else ''}\n" for name in USERS)
+POLICY = "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules: [{level: Metadata}]\nomitStages: [RequestReceived]\n"
+
+
+class Attacked:
+    """A server, connections to it, and what it has recorded."""
+
+    def __init__(self, server, socket, log):
+        self.server, self.socket, self.log = server, socket, log
+
+    async def setup(self, method, path, body=None):
+        """As the cluster's master."""
+        headers = {"content-type": "application/json"}
+        raw = orjson.dumps(body) if body is not None else b""
+        response = await self.server.handle(
+            Request(method, path, "", headers, raw, Credentials(headers), user=LOOPBACK)
+        )
+        assert response.status < 300, response.whole
+        return orjson.loads(response.whole)
+
+    async def grant(self, user, rules, namespace=""):
+        role, binding = ("Role", "RoleBinding") if namespace else ("ClusterRole", "ClusterRoleBinding")
+        base = "/apis/rbac.authorization.k8s.io/v1" + (f"/namespaces/{namespace}" if namespace else "")
+        name = f"r{len(self.server.objects.list(_gvr(role)))}"
+        await self.setup("POST", f"{base}/{role.lower()}s", {"metadata": {"name": name}, "rules": rules})
+        subject = {"kind": "User", "name": user, "apiGroup": "rbac.authorization.k8s.io"}
+        reference = {"kind": role, "name": name, "apiGroup": "rbac.authorization.k8s.io"}
+        body = {"metadata": {"name": name}, "subjects": [subject], "roleRef": reference}
+        await self.setup("POST", f"{base}/{binding.lower()}s", body)
+
+    async def raw(self, *requests):
+        """(status, body) of each of the requests, sent one after the other on one connection."""
+        reader, writer = await asyncio.open_unix_connection(self.socket)
+        answers = []
+        for request in requests:
+            writer.write(request)
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+            status = int(head.split()[1])
+            length = next((int(h[16:]) for h in head.split("\r\n") if h.lower().startswith("content-length: ")), 0)
+            answers.append((status, await reader.readexactly(length)))
+        writer.close()
+        return answers
+
+    async def ask(self, user, method, target, body=None, **headers):
+        """(status, message or object)"""
+        [(status, data)] = await self.raw(request(user, method, target, body, **headers))
+        try:
+            answer = orjson.loads(data)
+        except orjson.JSONDecodeError:
+            return status, data.decode()
+        return status, answer.get("message", "") if answer.get("kind") == "Status" else answer
+
+    async def as_certified(self, certificate, method, target, headers=None):
+        """The status for a request over a connection with a client certificate (DER)."""
+        headers = headers or {}
+        path, _, query = target.partition("?")
+        asked = Request(method, path, query, headers, b"", Credentials(headers, client_certificate=certificate))
+        response = await self.server.handle(asked)
+        return response.status, orjson.loads(response.whole)
+
+    def record(self):
+        """The newest audit record."""
+        return orjson.loads(self.log.read_bytes().splitlines()[-1])
+
+
+def _gvr(kind):
+    from pybernetes.api.resources import GVR
+
+    return GVR("rbac.authorization.k8s.io", "v1", f"{kind.lower()}s")
+
+
+def request(user, method, target, body=None, **headers):
+    data = orjson.dumps(body) if body is not None else b""
+    lines = [f"{method} {target} HTTP/1.1", "Host: api", f"Content-Length: {len(data)}"]
+    if user:
+        lines.append(f"Authorization: Bearer token-of-{user}")
+    if body is not None:
+        lines.append("Content-Type: application/json")
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode() + data
+
+
+@asynccontextmanager
+async def attacked_server(tmp_path):
+    (tmp_path / "tokens.csv").write_text(TOKENS)
+    (tmp_path / "policy.yaml").write_text(POLICY)
+    options = Options(signing_key=signing.key_to_pem(KEY))
+    options.authentication = authn.AuthenticationOptions(
+        client_ca=CA.pem,
+        request_header_ca=FRONT_CA.pem,
+        request_header_allowed_names=("front-proxy-client",),
+        request_header_names=RequestHeaderNames(),
+        token_file=str(tmp_path / "tokens.csv"),
+        service_account_keys=[Signer(KEY).verification_key],
+    )
+    options.audit = AuditOptions(str(tmp_path / "policy.yaml"), str(tmp_path / "audit.log"), blocking=True)
+    server = compose(MemoryStore(CLOCK), CLOCK, random.Random(3), options)
+    await server.start()
+    started = asyncio.Event()
+    socket = str(tmp_path / "api.sock")
+    loop = asyncio.get_running_loop()
+    tasks = [
+        loop.create_task(server.run()),
+        loop.create_task(HttpServer(server, CLOCK).run("", unix_path=socket, started=started)),
+    ]
+    await started.wait()
+    try:
+        yield Attacked(server, socket, tmp_path / "audit.log")
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+
+@pytest.fixture
+async def attacked(tmp_path):
+    async with attacked_server(tmp_path) as found:
+        yield found
+
+
+async def refused(attacked, user, method, target, words="", code=403, body=None, **headers):
+    status, message = await attacked.ask(user, method, target, body, **headers)
+    assert (status, words in message) == (code, True), message
+    record = attacked.record()
+    assert record["responseStatus"]["code"] == code
+    assert record["requestURI"] == target
+    if code == 403 and "Upgrade" not in headers:
+        assert record.get("annotations", {}).get("authorization.k8s.io/decision") != "allow"
+    return record
+
+
+# -- paths -------------------------------------------------------------------------------------------------------------
+
+GET_PODS = [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]}]
+SECRET = {"metadata": {"name": "jewels"}, "stringData": {"a": "b"}}
+
+
+SPELLINGS = (
+    "/api/v1/namespaces/default/secrets/jewels",
+    "//api/v1/namespaces/default/secrets/jewels",
+    "/api//v1/namespaces/default/secrets/jewels",
+    "/api/v1//namespaces/default/secrets/jewels",
+    "/api/v1/namespaces/default//secrets/jewels",
+    "/api/v1/namespaces/default/secrets//jewels",
+    "/api/v1/namespaces/default/secrets/jewels/",
+    "/api/v1/namespaces/default/pods/../secrets/jewels",
+    "/api/v1/namespaces/default/pods/%2e%2e/secrets/jewels",
+    "/api/v1/namespaces/default/pods%2f..%2fsecrets%2fjewels",
+    "/api/v1/namespaces%2fdefault%2fsecrets%2fjewels",
+    "/api%2fv1%2fnamespaces%2fdefault%2fsecrets%2fjewels",
+    "/%61pi/v1/namespaces/default/secrets/jewels",
+    "/API/v1/namespaces/default/secrets/jewels",
+    "/api/v1/namespaces/default/./secrets/jewels",
+    "/api/v1/namespaces/default/secrets/%6aewels",
+    "/api/v1/namespaces/default/secrets;pods/jewels",
+    "/api/v1/namespaces/default/secrets%00/jewels",
+    "/api/v1/watch/namespaces/default/secrets/jewels",
+    "/healthz/../api/v1/namespaces/default/secrets/jewels",
+    "/version/%2e%2e/api/v1/namespaces/default/secrets/jewels",
+    "http://api/api/v1/namespaces/default/secrets/jewels",
+    "/apis//v1/namespaces/default/secrets/jewels",
+)
+
+
+async def test_no_spelling_of_a_path_leads_to_what_is_forbidden(attacked):
+    await attacked.setup("POST", "/api/v1/namespaces/default/secrets", SECRET)
+    await attacked.grant("alice", GET_PODS)
+    for target in SPELLINGS:
+        status, answer = await attacked.ask("alice", "GET", target)
+        assert status in (403, 404) and isinstance(answer, str), (target, answer)
+        assert attacked.record()["responseStatus"]["code"] == status
+        # The same spelling by one who may read everything leads to the object or to nothing, never to an error of ours.
+        assert (await attacked.ask("root", "GET", target))[0] in (200, 404, 405), target
+
+
+async def test_a_role_in_a_namespace_reaches_nothing_outside_by_that_namespaces_path(attacked):
+    await attacked.grant("alice", [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}], "default")
+    for kind, name in (("nodes", "n"), ("persistentvolumes", "v"), ("componentstatuses", "etcd-0")):
+        for target in (f"/api/v1/namespaces/default/{kind}", f"/api/v1/namespaces/default/{kind}/{name}"):
+            assert (await attacked.ask("alice", "GET", target))[0] == 404
+    review = {"spec": {"user": "root", "resourceAttributes": {"verb": "get", "resource": "secrets"}}}
+    target = "/apis/authorization.k8s.io/v1/namespaces/default/subjectaccessreviews"
+    assert (await attacked.ask("alice", "POST", target, review))[0] == 404
+    target = "/apis/authentication.k8s.io/v1/namespaces/default/tokenreviews"
+    assert (await attacked.ask("alice", "POST", target, {"spec": {"token": "token-of-root"}}))[0] == 404
+    await refused(attacked, "alice", "GET", "/api/v1/namespaces/default/../kube-system/pods", code=404)
+    await refused(attacked, "alice", "GET", "/api/v1/namespaces/kube-system/pods", 'in the namespace "kube-system"')
+
+
+POD = {"metadata": {"name": "p"}, "spec": {"nodeName": "n", "containers": [{"name": "c", "image": "x"}]}}
+
+
+async def test_the_watch_prefix_opens_no_other_verbs(attacked):
+    """Asked about as `watch`, it must not do what the method or the subresource would do elsewhere."""
+    await attacked.setup("POST", "/api/v1/namespaces/default/serviceaccounts", {"metadata": {"name": "default"}})
+    await attacked.setup("POST", "/api/v1/namespaces/default/pods", POD)
+    await attacked.grant("watcher", [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["watch", "get", "list"]}])
+    pod = "/api/v1/watch/namespaces/default/pods/p"
+    for method, target in (
+        ("GET", f"{pod}/exec?command=id&container=c&stdout=1"),
+        ("POST", f"{pod}/exec?command=id&container=c&stdout=1"),
+        ("GET", f"{pod}/proxy/"),
+        ("PUT", f"{pod}/status"),
+        ("PATCH", f"{pod}/status"),
+        ("POST", f"{pod}/eviction"),
+        ("POST", "/api/v1/watch/namespaces/default/serviceaccounts/default/token"),
+        ("PUT", "/apis/apps/v1/watch/namespaces/default/deployments/d/scale"),
+    ):
+        body = {} if method != "GET" else None
+        assert (await attacked.ask("watcher", method, target, body))[0] == 404, (method, target)
+    for method in ("POST", "PUT", "PATCH", "DELETE"):
+        assert (await attacked.ask("watcher", method, pod, {}))[0] == 405
+        assert (await attacked.ask("watcher", method, "/api/v1/watch/namespaces/default/pods", {}))[0] == 405
+    assert (await attacked.setup("GET", "/api/v1/namespaces/default/pods/p"))["metadata"]["name"] == "p"
+
+
+async def test_exec_over_a_websocket_needs_create(attacked):
+    await attacked.setup("POST", "/api/v1/namespaces/default/serviceaccounts", {"metadata": {"name": "default"}})
+    await attacked.setup("POST", "/api/v1/namespaces/default/pods", POD)
+    await attacked.grant("alice", [{"apiGroups": [""], "resources": ["pods", "pods/*"], "verbs": ["get"]}])
+    upgrade = {
+        "Connection": "Upgrade", "Upgrade": "websocket", "Sec_WebSocket_Version": "13",
+        "Sec_WebSocket_Key": "AAAAAAAAAAAAAAAAAAAAAA==", "Sec_WebSocket_Protocol": "v5.channel.k8s.io",
+    }  # fmt: skip
+    for sub, query in (("exec", "command=id&stdout=1"), ("attach", "stdout=1"), ("portforward", "ports=80")):
+        target = f"/api/v1/namespaces/default/pods/p/{sub}?{query}"
+        await refused(attacked, "alice", "GET", target, **upgrade)
+
+
+# -- names -------------------------------------------------------------------------------------------------------------
+
+
+async def test_lists_and_watches_stay_within_resource_names(attacked):
+    await attacked.setup("POST", "/api/v1/namespaces/default/secrets", SECRET)
+    await attacked.setup("POST", "/api/v1/namespaces/default/secrets", {"metadata": {"name": "mine"}})
+    rule = {"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["mine"], "verbs": ["*"]}
+    await attacked.grant("namer", [rule], "default")
+    base = "/api/v1/namespaces/default/secrets"
+    status, found = await attacked.ask("namer", "GET", f"{base}?fieldSelector=metadata.name%3Dmine")
+    assert status == 200 and [i["metadata"]["name"] for i in found["items"]] == ["mine"]
+    for query in (
+        "", "?watch=1", "?fieldSelector=metadata.name%3Djewels", "?fieldSelector=metadata.name!%3Dmine",
+        "?fieldSelector=metadata.name%3Djewels&fieldSelector=metadata.name%3Dmine", "?labelSelector=metadata.name%3Dmine",
+        "?fieldSelector=type%3Dmine", "?resourceNames=mine", "?fieldSelector=metadata.namespace%3Dmine",
+    ):  # fmt: skip
+        await refused(attacked, "namer", "GET", base + query, "cannot")
+    for query in (
+        "fieldSelector=metadata.name%3Dmine&fieldSelector=metadata.name%3Djewels",
+        "fieldSelector=metadata.name%3Dmine%2Cmetadata.name%3Djewels",
+    ):
+        status, found = await attacked.ask("namer", "GET", f"{base}?{query}")
+        assert (status, "jewels" in str(found)) in ((200, False), (400, True))
+    await refused(attacked, "namer", "DELETE", f"{base}?fieldSelector=metadata.name%3Dmine", "cannot deletecollection")
+    await refused(attacked, "namer", "GET", f"{base}/jewels", 'cannot get resource "secrets"')
+    await refused(attacked, "namer", "POST", base, "cannot create", body={"metadata": {"name": "mine"}})
+
+
+# -- identities --------------------------------------------------------------------------------------------------------
+
+
+async def test_impersonation_takes_a_right_for_every_part(attacked):
+    await attacked.grant(
+        "impersonator",
+        [{"apiGroups": [""], "resources": ["users"], "resourceNames": ["bob"], "verbs": ["impersonate"]}],
+    )
+    await attacked.grant("bob", GET_PODS)
+    await attacked.grant("bob", [{"apiGroups": [""], "resources": ["users"], "verbs": ["impersonate"]}])
+    pods = "/api/v1/namespaces/default/pods"
+    status, _ = await attacked.ask("impersonator", "GET", pods, Impersonate_User="bob")
+    record = attacked.record()
+    assert status == 200 and record["user"]["username"] == "impersonator"
+    assert record["impersonatedUser"]["username"] == "bob"
+    # Whom one impersonates may impersonate others: that right is not handed on.
+    await refused(attacked, "impersonator", "GET", pods, "cannot impersonate", Impersonate_User="root")
+    twice = b"Impersonate-User: bob\r\nImpersonate-User: root\r\n"
+    head = request("impersonator", "GET", pods).replace(b"Host: api\r\n", b"Host: api\r\n" + twice)
+    [(status, _)] = await attacked.raw(head)
+    assert (status, attacked.record().get("impersonatedUser", {}).get("username")) in ((200, "bob"), (403, None))
+    masters = {"Impersonate_User": "bob", "Impersonate_Group": "system:masters"}
+    await refused(attacked, "impersonator", "GET", pods, "cannot impersonate", **masters)
+    extra = {"Impersonate_User": "bob", "Impersonate_Extra_Scopes": "all"}
+    await refused(attacked, "impersonator", "GET", pods, "cannot impersonate", **extra)
+    uid = {"Impersonate_User": "bob", "Impersonate_Uid": "x"}
+    await refused(attacked, "impersonator", "GET", pods, "cannot impersonate", **uid)
+
+
+@pytest.mark.parametrize("header", ["Impersonate_Group", "Impersonate_Uid", "Impersonate_Extra_Scopes"])
+async def test_impersonating_no_user_is_an_error(attacked, header):
+    status, message = await attacked.ask("root", "GET", "/api/v1/pods", **{header: "system:masters"})
+    assert status in (400, 500) and "without impersonating a user" in message
+
+
+async def test_front_proxy_headers_count_only_with_its_certificate(attacked):
+    smuggled = {"X_Remote_User": "root", "X_Remote_Group": "system:masters", "X_Remote_Extra_A": "b"}
+    status, message = await attacked.ask("", "GET", "/api/v1/secrets", **smuggled)
+    assert status == 403 and 'User "system:anonymous" cannot list' in message
+    status, message = await attacked.ask("alice", "GET", "/api/v1/secrets", **smuggled)
+    assert status == 403 and 'User "alice" cannot list' in message
+    assert attacked.record()["user"]["username"] == "alice"
+    headers = {"x-remote-user": "root", "x-remote-group": "system:masters"}
+
+    def certificate(authority, name, organizations=(), usages=signing.CLIENT_USAGES, now=NOW, lifetime=3600.0):
+        pem, _ = signing.issue(authority, signing.Subject(name, organizations), usages, now=now, lifetime=lifetime)
+        return signing.load_certificate(pem).public_bytes(Encoding.DER)
+
+    good = certificate(FRONT_CA, "front-proxy-client")
+    assert (await attacked.as_certified(good, "GET", "/api/v1/secrets", headers))[0] == 200
+    for bad in (
+        certificate(FRONT_CA, "somebody-else"),
+        certificate(FRONT_CA, "front-proxy-client", usages=signing.SERVER_USAGES),
+        certificate(FRONT_CA, "front-proxy-client", now=NOW - 900, lifetime=300.0),
+        certificate(CA, "front-proxy-client"),
+        certificate(signing.new_authority("front-proxy-ca", now=NOW, lifetime=3600), "front-proxy-client"),
+    ):
+        status, body = await attacked.as_certified(bad, "GET", "/api/v1/secrets", headers)
+        assert status in (401, 403), body
+        assert attacked.record()["responseStatus"]["code"] == status
+        assert attacked.record().get("user", {}).get("username") != "root"
+    foreign = signing.new_authority("kubernetes", now=NOW, lifetime=3600)
+    for bad in (
+        certificate(foreign, "root", ("system:masters",)),
+        certificate(CA, "root", ("system:masters",), now=NOW - 900, lifetime=300.0),
+        certificate(CA, "root", ("system:masters",), usages=signing.SERVER_USAGES),
+        certificate(FRONT_CA, "root", ("system:masters",)),
+        b"0garbage",
+    ):
+        status, body = await attacked.as_certified(bad, "GET", "/api/v1/secrets")
+        assert (status, body["reason"], body["message"]) == (401, "Unauthorized", "Unauthorized")
+        assert attacked.record()["responseStatus"]["code"] == 401
+
+
+async def test_a_deleted_pods_token_ends_with_the_pod_on_open_connections_too(attacked):
+    await attacked.setup("POST", "/api/v1/namespaces/default/serviceaccounts", {"metadata": {"name": "default"}})
+    pod = await attacked.setup("POST", "/api/v1/namespaces/default/pods", POD)
+    reference = {"kind": "Pod", "apiVersion": "v1", "name": "p", "uid": pod["metadata"]["uid"]}
+    made = await attacked.setup(
+        "POST", "/api/v1/namespaces/default/serviceaccounts/default/token", {"spec": {"boundObjectRef": reference}}
+    )
+    await attacked.grant("system:serviceaccount:default:default", GET_PODS)
+    await attacked.setup("POST", "/api/v1/namespaces/default/pods", {**POD, "metadata": {"name": "other"}})
+    token = made["status"]["token"]
+    attacked.server.auditor = None  # so that the short way is open, which must not outlive the token either
+    once = f"GET /api/v1/namespaces/default/pods/other HTTP/1.1\r\nHost: api\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
+    reader, writer = await asyncio.open_unix_connection(attacked.socket)
+
+    async def status():
+        writer.write(once)
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        length = next(int(h[16:]) for h in head.split("\r\n") if h.lower().startswith("content-length: "))
+        await reader.readexactly(length)
+        return int(head.split()[1])
+
+    assert [await status() for _ in range(4)] == [200] * 4
+    await attacked.setup("DELETE", "/api/v1/namespaces/default/pods/p?gracePeriodSeconds=0".partition("?")[0])
+    target = attacked.server.objects.get(_pods(), "default", "p")
+    assert target is None or target["metadata"].get("deletionTimestamp")
+    if target is None:
+        assert await status() == 401
+    writer.close()
+
+
+def _pods():
+    from pybernetes.api.resources import PODS
+
+    return PODS
+
+
+async def test_tokens_that_are_none(attacked):
+    account = "/api/v1/namespaces/default/serviceaccounts"
+    await attacked.setup("POST", account, {"metadata": {"name": "default"}})
+    made = await attacked.setup("POST", f"{account}/default/token", {"spec": {"audiences": ["vault"]}})
+    wrong_audience = made["status"]["token"]
+    head, payload, signature = wrong_audience.split(".")
+    none = "eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0"
+    for token in (
+        wrong_audience,
+        f"{none}.{payload}.",
+        f"{none}.{payload}.{signature}",
+        f"{head}.{payload}.",
+        "x",
+        "a.b.c",
+    ):
+        raw = f"GET /api/v1/pods HTTP/1.1\r\nHost: api\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
+        [(status, data)] = await attacked.raw(raw)
+        assert (status, orjson.loads(data)["reason"]) == (401, "Unauthorized")
+        assert attacked.record()["responseStatus"]["code"] == 401
+
+
+# -- escalation --------------------------------------------------------------------------------------------------------
+
+
+async def test_nobody_grants_what_he_has_not(attacked):
+    rbac = "/apis/rbac.authorization.k8s.io/v1"
+    everything = {
+        "apiGroups": ["rbac.authorization.k8s.io"],
+        "resources": ["*"],
+        "verbs": ["get", "list", "create", "update", "patch", "delete"],
+    }
+    await attacked.grant("alice", [everything])
+    subject = {"kind": "User", "name": "alice", "apiGroup": "rbac.authorization.k8s.io"}
+    all_rights = [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}]
+    role = {"metadata": {"name": "r"}, "rules": all_rights}
+    admin = {"kind": "ClusterRole", "name": "cluster-admin", "apiGroup": "rbac.authorization.k8s.io"}
+    binding = {"metadata": {"name": "b"}, "subjects": [subject], "roleRef": admin}
+    aggregating = {
+        "metadata": {"name": "g"},
+        "aggregationRule": {"clusterRoleSelectors": [{"matchLabels": {"a": "b"}}]},
+    }
+    for path, body in (
+        (f"{rbac}/clusterroles", role),
+        (f"{rbac}/clusterroles", aggregating),
+        (f"{rbac}/namespaces/default/roles", role),
+        (f"{rbac}/clusterrolebindings", binding),
+        (f"{rbac}/namespaces/kube-system/rolebindings", binding),
+    ):
+        status, message = await attacked.ask("alice", "POST", path, body)
+        words = ("is attempting to grant RBAC permissions not currently held", "must have cluster-admin privileges")
+        assert status == 403 and any(w in message for w in words), message
+        record = attacked.record()
+        assert (record["responseStatus"]["code"], record["user"]["username"]) == (403, "alice")
+    # By changing what exists, in every way of changing.
+    harmless = {"metadata": {"name": "mine"}, "rules": []}
+    assert (await attacked.ask("alice", "POST", f"{rbac}/clusterroles", harmless))[0] == 201
+    target = f"{rbac}/clusterroles/mine"
+    assert (await attacked.ask("alice", "PUT", target, {**harmless, "rules": all_rights}))[0] == 403
+    for form in ("merge-patch+json", "strategic-merge-patch+json", "apply-patch+yaml"):
+        body = {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "ClusterRole",
+            "metadata": {"name": "mine"},
+            "rules": all_rights,
+        }
+        data = orjson.dumps(body)
+        force = "&force=true" if form.startswith("apply") else ""
+        lines = (
+            f"PATCH {target}?fieldManager=x{force} HTTP/1.1\r\nHost: api\r\nAuthorization: Bearer token-of-alice\r\n"
+        )
+        lines += f"Content-Type: application/{form}\r\nContent-Length: {len(data)}\r\n\r\n"
+        [(status, _)] = await attacked.raw(lines.encode() + data)
+        assert status == 403, form
+    missing = {**binding, "roleRef": {**admin, "name": "is-made-later"}}
+    assert (await attacked.ask("alice", "POST", f"{rbac}/clusterrolebindings", missing))[0] in (403, 404)
+
+
+async def test_a_kubelet_reaches_no_other_nodes_secrets(attacked):
+    await attacked.setup("POST", "/api/v1/namespaces/default/secrets", SECRET)
+    await attacked.setup("POST", "/api/v1/namespaces/default/serviceaccounts", {"metadata": {"name": "default"}})
+    spec = {**POD["spec"], "nodeName": "n2", "volumes": [{"name": "v", "secret": {"secretName": "jewels"}}]}
+    await attacked.setup("POST", "/api/v1/namespaces/default/pods", {"metadata": {"name": "p"}, "spec": spec})
+
+    def kubelet(node):
+        subject = signing.Subject(f"system:node:{node}", ("system:nodes",))
+        pem, _ = signing.issue(CA, subject, signing.CLIENT_USAGES, now=NOW, lifetime=3600.0)
+        return signing.load_certificate(pem).public_bytes(Encoding.DER)
+
+    secret = "/api/v1/namespaces/default/secrets/jewels"
+    assert (await attacked.as_certified(kubelet("n2"), "GET", secret))[0] == 200
+    status, body = await attacked.as_certified(kubelet("n1"), "GET", secret)
+    assert status == 403 and "no relationship found between node 'n1' and this object" in body["message"]
+    watch = "/api/v1/namespaces/default/secrets?watch=1&fieldSelector=" + quote("metadata.name=jewels")
+    assert (await attacked.as_certified(kubelet("n1"), "GET", watch))[0] == 403
+    assert (await attacked.as_certified(kubelet("n1"), "GET", "/api/v1/namespaces/default/secrets"))[0] == 403
+    assert (await attacked.as_certified(kubelet("n1"), "GET", "/api/v1/pods?fieldSelector=spec.nodeName%3Dn2"))[
+        0
+    ] == 403
+    assert (await attacked.as_certified(kubelet("n1"), "GET", "/api/v1/pods?fieldSelector=spec.nodeName%3Dn1"))[
+        0
+    ] == 200
+    token = "/api/v1/namespaces/default/serviceaccounts/default/token"
+    assert (await attacked.as_certified(kubelet("n1"), "POST", token))[0] == 403
+    assert attacked.record()["user"]["username"] == "system:node:n1"
