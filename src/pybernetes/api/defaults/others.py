@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..resources import GVK
-from .common import Obj, canonical, default, default_text, round_list, struct
+from .common import Obj, canonical, default, default_text, struct
 
 _RBAC = "rbac.authorization.k8s.io"
 _ADMISSION = "admissionregistration.k8s.io"
@@ -241,12 +241,6 @@ def _default_csr(obj: Obj) -> None:
     struct(obj, "status")
 
 
-def _default_runtime_class(obj: Obj) -> None:
-    overhead = obj.get("overhead")
-    if overhead is not None:
-        round_list(overhead.get("podFixed"))
-
-
 def _default_scale(obj: Obj) -> None:
     struct(obj, "spec")
     default_text(struct(obj, "status"), "replicas", 0)
@@ -342,7 +336,6 @@ DEFAULTERS: dict[GVK, Any] = {
     GVK("authorization.k8s.io", "v1", "SelfSubjectRulesReview"): lambda obj: obj.setdefault("spec", {}),
     GVK("certificates.k8s.io", "v1", "CertificateSigningRequest"): _default_csr,
     GVK("coordination.k8s.io", "v1", "Lease"): lambda obj: obj.setdefault("spec", {}),
-    GVK("node.k8s.io", "v1", "RuntimeClass"): _default_runtime_class,
     GVK("events.k8s.io", "v1", "Event"): _default_event,
     GVK("resource.k8s.io", "v1", "ResourceClaim"): _default_resource_claim,
     GVK("resource.k8s.io", "v1", "ResourceClaimTemplate"): _default_resource_claim_template,

@@ -246,6 +246,9 @@ def field_reader(field: Field) -> Reader:
         if field.omit_empty:
             return _omit_empty_reader(read)
         zero = _ZERO.get(field.node.kind)
+        if field.node.kind in (LIST, MAP):
+            # Upstream stores protobuf, which does not tell an empty list from none: what was [] is read back as null.
+            return lambda value: (read(value) or None) if value is not None else zero
         return lambda value: read(value) if value is not None else zero
     if field.node.kind == ANY and field.omit_empty and not _raw_value(field.node):
         return lambda value: read(value) if value is not None else DROP

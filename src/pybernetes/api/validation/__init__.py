@@ -38,9 +38,27 @@ def _modules() -> tuple[dict[tuple[str, str], Create], dict[tuple[str, str, str]
 
 
 def _families() -> list[Any]:
-    from . import core, events, jobs, persistent_volumes, pods, quotas, services, workloads
+    from . import (
+        autoscaling,
+        certificates,
+        core,
+        discovery,
+        events,
+        flowcontrol,
+        jobs,
+        networking,
+        persistent_volumes,
+        pods,
+        policies,
+        quotas,
+        rbac,
+        services,
+        storage,
+        workloads,
+    )
 
-    return [pods, core, services, persistent_volumes, quotas, events, workloads, jobs]
+    first = [pods, core, services, persistent_volumes, quotas, events, workloads, jobs]
+    return [*first, autoscaling, policies, rbac, discovery, networking, storage, flowcontrol, certificates]
 
 
 _RBAC = "rbac.authorization.k8s.io"

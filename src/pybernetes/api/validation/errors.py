@@ -62,6 +62,27 @@ def shown_selector(selector: Obj | None) -> Obj | None:
     return shown
 
 
+_ZEROS: dict[str, Any] = {"?": None, "#": 0, "!": False}
+
+
+def go_struct(obj: Obj | None, fields: str) -> Obj | None:
+    """A struct as upstream prints those whose internal types have no JSON names: by Go's names, every field there.
+
+    ``fields`` lists wire names, in order; a mark tells the zero value: ``?`` null, ``#`` 0, ``!`` false, none "". A name
+    that Go spells another way than with a capital follows after a colon.
+    """
+    if obj is None:
+        return None
+    shown: Obj = {}
+    for field in fields.split():
+        wire, _, spelled = field.partition(":")
+        zero: Any = ""
+        if wire[-1] in _ZEROS:
+            zero, wire = _ZEROS[wire[-1]], wire[:-1]
+        shown[spelled or wire[0].upper() + wire[1:]] = obj.get(wire, zero)
+    return shown
+
+
 def quoted_set(values: Iterable[str]) -> str:
     """A set of strings as Go's ``%v`` of a sorted slice prints it: ``[a b]``."""
     return "[" + " ".join(sorted(values)) + "]"
@@ -80,6 +101,7 @@ __all__ = [
     "bare_invalid",
     "forbidden_field",
     "go_strings",
+    "go_struct",
     "invalid_each",
     "missing",
     "quoted_set",
