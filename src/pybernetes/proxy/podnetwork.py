@@ -123,7 +123,7 @@ class PodNetwork:
         while True:
             self._changed.clear()
             try:
-                await self._sync()
+                await self.sync()
                 self._backoff.reset()
             except NetworkError as failure:
                 log.warning("pod network not in place", error=str(failure))
@@ -136,7 +136,7 @@ class PodNetwork:
             except TimeoutError:
                 self._applied.clear()
 
-    async def _sync(self) -> None:
+    async def sync(self) -> None:
         peers = [p for p in map(peer_of, self._nodes.list()) if p is not None]
         me = next((p for p in peers if p.name == self._node_name), None)
         if me is None:
