@@ -48,6 +48,9 @@ class TableWriter:
     def name(self) -> str:
         return self._table.name
 
+    def close(self) -> None:
+        self._netfilter.close()
+
     def commit(self, messages: Sequence[Message]) -> None:
         self._netfilter.commit(messages, self._table.family)
 
