@@ -55,8 +55,11 @@ def dns_service(settings: Settings) -> Object:
     }
 
 
-def dns_endpoints(addresses: list[str]) -> Object:
-    """The slice of the DNS Service, which has no selector: the servers are nodes' agents, not pods."""
+def dns_endpoints(addresses: dict[str, str]) -> Object:
+    """The slice of the DNS Service, which has no selector: the servers are nodes' agents, not pods.
+
+    Every node is told to ask its own: short ways, and no NetworkPolicy stands between a pod and its own node.
+    """
     return {
         "apiVersion": "discovery.k8s.io/v1",
         "kind": "EndpointSlice",
@@ -69,7 +72,15 @@ def dns_endpoints(addresses: list[str]) -> Object:
             },
         },
         "addressType": "IPv4",
-        "endpoints": [{"addresses": [a], "conditions": {"ready": True}} for a in addresses],
+        "endpoints": [
+            {
+                "addresses": [address],
+                "conditions": {"ready": True},
+                "nodeName": node,
+                "hints": {"forNodes": [{"name": node}]},
+            }
+            for node, address in sorted(addresses.items())
+        ],
         "ports": [
             {"name": "dns", "port": DNS_PORT, "protocol": "UDP"},
             {"name": "dns-tcp", "port": DNS_PORT, "protocol": "TCP"},
@@ -143,7 +154,7 @@ class Addons:
         for gvr, obj in [*node_network_rights(), (SERVICES, dns_service(self._settings))]:
             await self._apply(gvr, obj)
         await self._nodes.wait_synced()
-        applied: list[str] | None = None
+        applied: dict[str, str] | None = None
         while True:
             self._changed.clear()
             addresses = self._dns_addresses()
@@ -152,12 +163,11 @@ class Addons:
                 applied = addresses
             await self._changed.wait()
 
-    def _dns_addresses(self) -> list[str]:
-        """Of Ready nodes that run our agent; simulated ones serve no DNS."""
+    def _dns_addresses(self) -> dict[str, str]:
+        """By name, of Ready nodes that run our agent; simulated ones serve no DNS."""
         ready = [n for n in self._nodes.list() if is_condition_true(n, "Ready")]
-        return sorted(
-            address for n in ready if name_of(n) in self._settings.node_names and (address := internal_address(n))
-        )
+        found = {name_of(n): internal_address(n) for n in ready if name_of(n) in self._settings.node_names}
+        return {name: address for name, address in found.items() if address}
 
     async def _apply(self, gvr: GVR, obj: Object) -> None:
         while True:

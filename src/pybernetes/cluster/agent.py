@@ -53,7 +53,8 @@ async def run(layout: Layout, settings: Settings, place: NodeNetwork) -> None:
     from ..kubelet.runtime.images import ensure_pause
     from ..kubelet.server.server import KubeletServer
     from ..proxy.podnetwork import PodNetwork
-    from ..proxy.proxier import ServiceProxy
+    from ..proxy.policies import PolicyProxy
+    from ..proxy.proxier import ProxyOptions, ServiceProxy
     from .addons import DNS_PORT
     from .node_settings import containerd_settings, kubelet_server_tls, kubelet_settings
     from .pod_addresses import PodAddresses
@@ -70,7 +71,11 @@ async def run(layout: Layout, settings: Settings, place: NodeNetwork) -> None:
     dns = ClusterDns(
         proxy_client, factory, clock, host=place.address, port=DNS_PORT, domain=settings.cluster_domain, rng=rng
     )
-    proxy = ServiceProxy(proxy_client, factory, clock, node_name=place.name, cluster_cidr=settings.pod_cidr)
+    options = ProxyOptions(service_cidr=settings.service_cidr, masquerade_outbound=settings.network != "none")
+    proxy = ServiceProxy(
+        proxy_client, factory, clock, node_name=place.name, cluster_cidr=settings.pod_cidr, options=options
+    )
+    policies = PolicyProxy(proxy_client, factory, clock, node_name=place.name)
     network = PodNetwork(factory, clock, node_name=place.name, mode=settings.network)
     addresses = PodAddresses(
         factory,
@@ -81,7 +86,7 @@ async def run(layout: Layout, settings: Settings, place: NodeNetwork) -> None:
     )
     async with asyncio.TaskGroup() as group:
         group.create_task(containerd.run())
-        for component in (factory, dns, proxy, network, addresses):
+        for component in (factory, dns, proxy, policies, network, addresses):
             group.create_task(component.run())
         await containerd.ready.wait()
         runtime = CRIClient(runtime_settings.endpoint)
@@ -94,5 +99,6 @@ async def run(layout: Layout, settings: Settings, place: NodeNetwork) -> None:
             rng=rng,
             cri=runtime,
         )
+        kubelet.context.protect = policies.isolate
         group.create_task(kubelet.run())
         group.create_task(KubeletServer(kubelet, kubelet_server_tls(layout, place)).run())

@@ -18,6 +18,7 @@ from ..scheduler.scheduler import Scheduler
 from . import certificates
 from .addons import Addons
 from .layout import Layout, Settings
+from .loadbalancers import LoadBalancers
 from .simulated import SimulatedNodes
 
 
@@ -47,6 +48,7 @@ async def run(layout: Layout, settings: Settings) -> None:
     addon_factory = InformerFactory(administering, clock)
     scheduler = Scheduler(scheduling, scheduler_factory, clock)
     addons = Addons(administering, addon_factory, clock, settings)
+    balancers = LoadBalancers(administering, addon_factory, clock, settings.load_balancer_cidr)
     manager = ControllerManager(controllers, clock, settings=controller_settings(layout, settings))
     task = asyncio.current_task()
     assert task is not None
@@ -56,6 +58,8 @@ async def run(layout: Layout, settings: Settings) -> None:
         group.create_task(addon_factory.run())
         group.create_task(scheduler.run())
         group.create_task(addons.run())
+        if settings.nodes:
+            group.create_task(balancers.run())
         group.create_task(manager.run())
         if settings.simulated_nodes:
             simulated = SimulatedNodes(administering, clock, settings.simulated_nodes)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -146,6 +147,12 @@ class Settings:
             raise ClusterError(
                 f"{layout.settings_file} is damaged: {failure}", "remove it, or start afresh with `p8s down --purge`"
             ) from failure
+
+    @property
+    def load_balancer_cidr(self) -> str:
+        """The last quarter of the nodes' network: addresses for Services of type LoadBalancer."""
+        network = ipaddress.ip_network(self.node_cidr)
+        return str(list(network.subnets(prefixlen_diff=2))[-1])
 
     @property
     def node_names(self) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 ::
 
     machine ── bridge p8sTAG 172.30.0.1 ──┬── veth ── eth0 172.30.0.10  namespace p8s-TAG-node-0
-       │  routes: pods and services       └── veth ── eth0 172.30.0.11  namespace p8s-TAG-node-1
+       │  routes: pods, services, load    └── veth ── eth0 172.30.0.11  namespace p8s-TAG-node-1
        │          via node-0's proxy
        └── nftables table p8s_TAG: pods and nodes may reach the world
 
@@ -93,7 +93,8 @@ class Machine:
         for index, name in enumerate(self._settings.node_names):
             self._create_node(index, self.node(name), prefix)
         first = self.node(self._settings.node_names[0]).address
-        routes = [f"route add {c} via {first}" for c in (self._settings.pod_cidr, self._settings.service_cidr)]
+        networks = (self._settings.pod_cidr, self._settings.service_cidr, self._settings.load_balancer_cidr)
+        routes = [f"route add {c} via {first}" for c in networks]
         run("ip", "-batch", "-", text="\n".join(routes) + "\n")
         self._allow_the_world()
 

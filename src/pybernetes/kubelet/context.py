@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +32,8 @@ class Context:
     host_ips: Callable[[], Sequence[str]] = lambda: ()
     allocatable: Callable[[], Mapping[str, Any]] = dict
     services: Callable[[], Sequence[Object]] = lambda: ()
+    protect: Callable[[Object, str], Awaitable[None]] | None = None
+    """Awaited between a pod's getting its address and the start of its first container: network policies take hold here."""
 
     def tell(self, pod: Object, kind: str, reason: str, message: str, *, container: str = "") -> None:
         """An event about a pod, or about one of its containers."""

@@ -138,6 +138,8 @@ class PodRuntime:
                 return outcome
             sandbox_id, ips = created.sandboxes[0].id, created.ips
             sandbox_ready(created)
+            if self._context.protect is not None and ips and not uses_host_network(pod):
+                await self._context.protect(pod, ips[0])
         elif actions.kill_pod:
             return outcome
         if uses_host_network(pod) and not ips:
