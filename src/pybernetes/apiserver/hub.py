@@ -116,7 +116,7 @@ class Hub:
         for dispatcher in self.dispatchers.values():
             await self._load(dispatcher.cache, revision)
         self.revision = revision
-        self._cancel = self.store.watch(ROOT, revision, self._deliver, self._failed)
+        self._cancel = self.store.watch(ROOT, revision, self._deliver, self._failed, self._advance)
 
     def stop(self) -> None:
         if self._cancel is not None:
@@ -138,8 +138,11 @@ class Hub:
             log.warning("the store's watch ended", error=str(failure))
             self._broken = self._loop.create_future()
             await self.clock.sleep(0.2)
+            if isinstance(failure, Compacted):
+                await self._resync()
+                continue
             try:
-                self._cancel = self.store.watch(ROOT, self.revision, self._deliver, self._failed)
+                self._cancel = self.store.watch(ROOT, self.revision, self._deliver, self._failed, self._advance)
             except Compacted:
                 await self._resync()
             except StoreError as again:
@@ -153,7 +156,7 @@ class Hub:
                 page = await self.store.list(dispatcher.cache.prefix, revision=revision)
                 dispatcher.cache.reload(page.items, revision)
             self._advance(revision)
-            self._cancel = self.store.watch(ROOT, revision, self._deliver, self._failed)
+            self._cancel = self.store.watch(ROOT, revision, self._deliver, self._failed, self._advance)
         except StoreError as failure:
             self._failed(failure)
 
@@ -175,6 +178,8 @@ class Hub:
     # -- waiting ----------------------------------------------------------------------------------------------------
 
     def _advance(self, revision: int) -> None:
+        if revision < self.revision:
+            return
         self.revision = revision
         while self._waiters and self._waiters[0][0] <= revision:
             future = heapq.heappop(self._waiters)[2]

@@ -80,6 +80,7 @@ class Event:
 
 
 Deliver = Callable[[Sequence[Event]], None]
+Progress = Callable[[int], None]
 Cancel = Callable[[], None]
 
 
@@ -124,9 +125,18 @@ class Store(Protocol):
         """As ``put``. Deleting what does not exist raises RevisionMismatch."""
         ...
 
-    def watch(self, prefix: str, after: int, deliver: Deliver, failed: Callable[[StoreError], None]) -> Cancel:
+    def watch(
+        self,
+        prefix: str,
+        after: int,
+        deliver: Deliver,
+        failed: Callable[[StoreError], None],
+        progress: Progress | None = None,
+    ) -> Cancel:
         """Delivers every write under ``prefix`` with a revision above ``after``, in order, once, in batches, from the
-        event loop, and only after it was committed. ``failed`` is called once when the watch cannot go on.
+        event loop, and only after it was committed. ``failed`` is called once when the watch cannot go on (with Compacted
+        where the engine finds that out later). ``progress`` is told revisions up to which everything has been delivered,
+        where writes elsewhere in the store have brought it on.
 
         Raises Compacted.
         """

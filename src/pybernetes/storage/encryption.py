@@ -15,7 +15,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from .contract import Cancel, Deliver, Event, KeyValue, Page, RevisionMismatch, Store, StoreDamaged, StoreError
+from .contract import (
+    Cancel,
+    Deliver,
+    Event,
+    KeyValue,
+    Page,
+    Progress,
+    RevisionMismatch,
+    Store,
+    StoreDamaged,
+    StoreError,
+)
 
 PREFIX = b"k8s:enc:"
 AES_KEY_SIZES = (16, 24, 32)
@@ -395,7 +406,14 @@ class EncryptingStore:
     async def delete(self, key: str, *, expected: int | None = None, note: Any = None) -> int:
         return await self._inner.delete(key, expected=expected, note=note)
 
-    def watch(self, prefix: str, after: int, deliver: Deliver, failed: Callable[[StoreError], None]) -> Cancel:
+    def watch(
+        self,
+        prefix: str,
+        after: int,
+        deliver: Deliver,
+        failed: Callable[[StoreError], None],
+        progress: Progress | None = None,
+    ) -> Cancel:
         def opened(events: Sequence[Event]) -> None:
             try:
                 plain = [self._opened_event(e) for e in events]
@@ -404,7 +422,7 @@ class EncryptingStore:
                 return
             deliver(plain)
 
-        return self._inner.watch(prefix, after, opened, failed)
+        return self._inner.watch(prefix, after, opened, failed, progress)
 
     def _opened_event(self, event: Event) -> Event:
         if event.value is None:

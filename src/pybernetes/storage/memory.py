@@ -21,6 +21,7 @@ from .contract import (
     FutureRevision,
     KeyValue,
     Page,
+    Progress,
     RevisionMismatch,
     StoreError,
     StoreUnavailable,
@@ -139,7 +140,14 @@ class MemoryStore:
         if old is not None and old.revision == revision and not self._closed:
             self._delete(old, None)
 
-    def watch(self, prefix: str, after: int, deliver: Deliver, failed: Callable[[StoreError], None]) -> Cancel:
+    def watch(
+        self,
+        prefix: str,
+        after: int,
+        deliver: Deliver,
+        failed: Callable[[StoreError], None],
+        progress: Progress | None = None,
+    ) -> Cancel:
         if after < self._compacted:
             raise Compacted(after, self._compacted)
         missed = [e for e, _ in self._log if e.revision > after and e.key.startswith(prefix)]

@@ -29,6 +29,7 @@ from .contract import (
     FutureRevision,
     KeyValue,
     Page,
+    Progress,
     RevisionMismatch,
     StoreDamaged,
     StoreError,
@@ -296,7 +297,14 @@ class SqliteStore:
     async def current_revision(self) -> int:
         return self._revision
 
-    def watch(self, prefix: str, after: int, deliver: Deliver, failed: Callable[[StoreError], None]) -> Cancel:
+    def watch(
+        self,
+        prefix: str,
+        after: int,
+        deliver: Deliver,
+        failed: Callable[[StoreError], None],
+        progress: Progress | None = None,
+    ) -> Cancel:
         if after < self._compacted:
             raise Compacted(after, self._compacted)
         if after < self._revision:
