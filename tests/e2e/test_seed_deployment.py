@@ -162,6 +162,38 @@ def test_config_map_secret_labels_and_events(kubectl):
     assert "Successfully assigned my-app/" in events
 
 
+def test_a_claim_is_bound_and_its_data_outlives_the_pod(kubectl):
+    claim = """
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: my-pvc}
+spec:
+  accessModes: [ReadWriteOnce]
+  resources: {requests: {storage: 10Gi}}
+"""
+    pod = """
+apiVersion: v1
+kind: Pod
+metadata: {name: app-with-storage}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers:
+  - name: app
+    image: nginx
+    imagePullPolicy: IfNotPresent
+    volumeMounts: [{name: storage, mountPath: /data}]
+  volumes: [{name: storage, persistentVolumeClaim: {claimName: my-pvc}}]
+"""
+    kubectl("apply", "-f", "-", "-n", "my-app", stdin=claim)
+    for expected in ("", "kept\n"):
+        kubectl("apply", "-f", "-", "-n", "my-app", stdin=pod)
+        kubectl("wait", "--for=condition=Ready", "pod/app-with-storage", "-n", "my-app", "--timeout=60s")
+        read = kubectl("exec", "app-with-storage", "-n", "my-app", "--", "sh", "-c", "cat /data/f 2>/dev/null || true")
+        assert read == expected
+        kubectl("exec", "app-with-storage", "-n", "my-app", "--", "sh", "-c", "echo kept > /data/f")
+        kubectl("delete", "pod", "app-with-storage", "-n", "my-app", "--timeout=60s")
+
+
 def test_what_is_wrong_is_said_in_upstreams_words(kubectl):
     unknown = kubectl(
         "apply", "-f", "-", "-n", "my-app", stdin=POD.replace("  containers:", "  contaners:", 1), check=False

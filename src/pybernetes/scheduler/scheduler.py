@@ -9,7 +9,7 @@ from typing import Any
 
 from ..api.errors import StatusError
 from ..api.meta import Object, get_condition, is_deleting, key_of, metadata, name_of, namespace_of, uid_of
-from ..api.resources import NODES, PODS
+from ..api.resources import NODES, PERSISTENT_VOLUME_CLAIMS, PODS
 from ..api.times import to_time
 from ..client.events import NORMAL, WARNING, EventRecorder
 from ..client.informer import DELETED, InformerFactory
@@ -18,6 +18,7 @@ from ..client.transport import TransportError
 from ..concurrency import Clock, ItemBackoff, QueueClosed, WorkQueue, logger
 from .filters import NodeView, Refusal, failure_message, refuse, score
 from .requests import pod_requests
+from .volumes import VolumeBinder, VolumesNotBound
 
 log = logger("scheduler")
 
@@ -52,12 +53,15 @@ class Scheduler:
         self._pods.add_handler(self._on_pod)
         self._nodes.add_handler(self._on_node)
         self._binders = asyncio.Semaphore(BINDERS)
+        self._volumes = VolumeBinder(client, factory, clock)
+        factory.informer(PERSISTENT_VOLUME_CLAIMS).add_handler(lambda kind, old, new: self._retry_unschedulable())
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._events.run())
             await self._nodes.wait_synced()
             await self._pods.wait_synced()
+            await self._volumes.wait_synced()
             group.create_task(self._place_all(group))
 
     # -- the snapshot ----------------------------------------------------------------------------------------------
@@ -147,11 +151,16 @@ class Scheduler:
 
     def _decide(self, group: asyncio.TaskGroup, key: str, pod: Object) -> None:
         asked = pod_requests(pod)
+        claims = self._volumes.claims_of(pod)
+        hopeless = self._volumes.refuse_everywhere(claims) if claims else ""
+        if hopeless:
+            self._give_up_for_now(group, key, pod, f"0/{len(self._views)} nodes are available: {hopeless}.")
+            return
         refusals: list[Refusal] = []
         best: list[str] = []
         best_score = -1.0
         for name, view in self._views.items():
-            refusal = refuse(pod, asked, view)
+            refusal = refuse(pod, asked, view) or (self._volumes.refuse(claims, view.node) if claims else None)
             if refusal is not None:
                 refusals.append(refusal)
                 continue
@@ -166,9 +175,12 @@ class Scheduler:
             self._place(key, pod, node)
             group.create_task(self._bind(key, pod, node))
         else:
-            self._unschedulable.add(key)
-            self._queue.add_after(key, UNSCHEDULABLE_SECONDS)
-            group.create_task(self._report(pod, failure_message(len(self._views), refusals)))
+            self._give_up_for_now(group, key, pod, failure_message(len(self._views), refusals))
+
+    def _give_up_for_now(self, group: asyncio.TaskGroup, key: str, pod: Object, message: str) -> None:
+        self._unschedulable.add(key)
+        self._queue.add_after(key, UNSCHEDULABLE_SECONDS)
+        group.create_task(self._report(pod, message))
 
     async def _bind(self, key: str, pod: Object, node: str) -> None:
         binding = {
@@ -178,8 +190,9 @@ class Scheduler:
             "target": {"apiVersion": "v1", "kind": "Node", "name": node},
         }
         try:
+            await self._volumes.bind(pod, node)
             await self._client.create(PODS, binding, namespace_of(pod), name=name_of(pod), subresource="binding")
-        except (StatusError, TransportError, TimeoutError) as failure:
+        except (StatusError, TransportError, TimeoutError, VolumesNotBound) as failure:
             log.warning("not bound", pod=key, node=node, error=str(failure))
             if self._assumed.pop(key, None) is not None:
                 self._displace(key)
