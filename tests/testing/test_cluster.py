@@ -8,6 +8,7 @@ import pytest
 
 from pybernetes.api.meta import is_condition_true
 from pybernetes.api.resources import DEPLOYMENTS, NAMESPACES, NODES, PODS, REPLICA_SETS
+from pybernetes.client.kubeconfig import client_from_kubeconfig
 from pybernetes.testing import ClusterThread, run_virtually, start_cluster
 
 DEPLOYMENT = """
@@ -106,3 +107,17 @@ def test_the_thread_ends_with_its_cluster():
         assert cluster.kubeconfig.exists()
     assert threading.active_count() == before
     assert not cluster.kubeconfig.exists()
+
+
+async def test_a_watch_on_a_used_connection_owes_nothing(tmp_path):
+    """A list and then a watch by the same connection: the watch is not closed as an idle connection would be."""
+    async with start_cluster(http=True) as cluster:
+        client = client_from_kubeconfig(cluster.write_kubeconfig(tmp_path / "kubeconfig"))
+        for _ in range(2):
+            listed = await client.list(NAMESPACES)
+        stream = client.watch(NAMESPACES, resource_version=listed["metadata"]["resourceVersion"])
+        await cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "new"}})
+        assert (await anext(stream)).object["metadata"]["name"] == "new"
+        assert [c.deadline for c in cluster.front.connections] == [0.0]
+        await stream.aclose()
+        client.transport.close()

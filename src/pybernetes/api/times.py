@@ -6,19 +6,25 @@ Inside, a time is a float of seconds since the epoch, as a ``Clock`` gives it.
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _RFC3339 = re.compile(r"(\d{4})-(\d{2})-(\d{2})[Tt](\d{2}):(\d{2}):(\d{2})(\.\d+)?([Zz]|[+-]\d{2}:\d{2})")
+
+
+def _moment(epoch: float) -> datetime:
+    # Not fromtimestamp, which has no years before the platform's first; and strftime leaves out leading zeros of a year.
+    return _EPOCH + timedelta(seconds=epoch)
 
 
 def to_time(epoch: float) -> str:
     """``2026-01-02T03:04:05Z``: fractions are cut, not rounded, as upstream's marshalling does."""
-    return datetime.fromtimestamp(int(epoch // 1), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return f"{_moment(int(epoch // 1)):%Y-%m-%dT%H:%M:%SZ}".zfill(20)
 
 
 def to_micro_time(epoch: float) -> str:
     """``2026-01-02T03:04:05.000006Z``."""
-    return datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return f"{_moment(epoch):%Y-%m-%dT%H:%M:%S.%fZ}".zfill(27)
 
 
 def parse_time(text: str) -> float:

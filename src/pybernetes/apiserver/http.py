@@ -241,6 +241,7 @@ class Connection(asyncio.Protocol):
         if "%" in path:
             path = unquote(path)
         self._keep_alive.append(True)
+        self.deadline = 0.0  # it owes us nothing while we answer; a watch may take for ever
         self._accept(Request("GET", path, query, headers, b"", credentials))
 
     def _deliver(self, pieces: tuple[bytes, ...]) -> None:

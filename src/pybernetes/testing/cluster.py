@@ -51,6 +51,7 @@ class Cluster:
         self.client = self.client_as(LOOPBACK)
         self.url = ""
         """Where other clients reach it, if ``http`` was asked for."""
+        self.front: HttpServer | None = None
         self.ca = b""
         """The authority of its certificate, PEM."""
 
@@ -160,6 +161,7 @@ async def start_cluster(
         tasks = [group.create_task(server.run())]
         if http:
             front, started = HttpServer(server, clock), asyncio.Event()
+            cluster.front = front
             tls, cluster.ca = _serving_tls()
             tasks.append(group.create_task(front.run("127.0.0.1", port, tls=tls, started=started)))
             await started.wait()

@@ -76,7 +76,7 @@ def decode_time(data: bytes) -> Any:
     seconds, _ = _pair(data)
     if seconds == -62135596800:
         return None
-    return _moment(seconds).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return _moment(seconds).strftime("%Y-%m-%dT%H:%M:%SZ").zfill(20)
 
 
 def decode_micro_time(data: bytes) -> Any:
@@ -85,7 +85,7 @@ def decode_micro_time(data: bytes) -> Any:
     seconds, nanos = _pair(data)
     if seconds == -62135596800:
         return None
-    return _moment(seconds).strftime("%Y-%m-%dT%H:%M:%S") + f".{nanos // 1000 % 10**6:06d}Z"
+    return _moment(seconds).strftime("%Y-%m-%dT%H:%M:%S").zfill(19) + f".{nanos // 1000 % 10**6:06d}Z"
 
 
 def decode_duration(data: bytes) -> Any:
