@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 
+from apiserver.conftest import running
 from pybernetes.api.resources import CONFIG_MAPS
 from pybernetes.apiserver.inprocess import InProcessTransport
 from pybernetes.client.rest import Client
@@ -14,8 +15,6 @@ from pybernetes.concurrency import RealClock
 from pybernetes.storage.contract import StoreUnavailable
 from pybernetes.storage.etcd import EtcdStore
 from pybernetes.testing.store_suite import Seen, StoreSuite
-
-from ..apiserver.conftest import running
 
 pytestmark = [
     pytest.mark.etcd,
