@@ -60,8 +60,9 @@ def normalized(image: str) -> str:
 def credentials(image: str, secrets: Sequence[Object]) -> list[Message]:
     """The AuthConfigs out of pull secrets that fit the image's registry, the most specific first."""
     found: list[tuple[int, Message]] = []
-    registry, _, _ = image.partition("/")
-    target = image if ("." in registry or ":" in registry or registry == "localhost") else f"docker.io/{image}"
+    registry, slash, _ = image.partition("/")
+    named = bool(slash) and ("." in registry or ":" in registry or registry == "localhost")
+    target = image if named else f"docker.io/{image}"
     for secret in secrets:
         for server, entry in _docker_config(secret).items():
             pattern = re.sub(r"^https?://", "", server).rstrip("/")
