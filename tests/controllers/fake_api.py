@@ -65,7 +65,7 @@ class FakeAPI:
         self.log = []
         self.latency = 0.0
         self.fault = None
-        """(method, path) -> None, or an exception to raise in place of (StatusError) or after (TransportError) the work."""
+        """(method, path) -> None, or an exception: StatusError, TransportError before (not sent) or after the work."""
         self.extra_resources = {}
         self._ids = itertools.count(1)
         self.window = 0
@@ -85,6 +85,8 @@ class FakeAPI:
         else:
             await asyncio.sleep(0)
         fault = self.fault(request.method, parts.path) if self.fault else None
+        if isinstance(fault, TransportError) and not fault.sent:
+            raise fault
         try:
             if isinstance(fault, StatusError):
                 raise fault
@@ -187,7 +189,8 @@ class FakeAPI:
         gvr, namespace, label, field, metadata_only, stream = watcher
         _, kind, event_gvr, event_namespace, obj = event
         if stream.closed:
-            self.watchers.remove(watcher)
+            if watcher in self.watchers:
+                self.watchers.remove(watcher)
             return
         if event_gvr != gvr or (namespace and namespace != event_namespace) or not _selected(obj, label, field):
             return

@@ -251,8 +251,17 @@ class InformerFactory:
     """Informers shared by the components of one process: one watch a resource (two where one wants only the metadata and
     another, later, the whole objects)."""
 
-    def __init__(self, client: Client, clock: Clock, rng: random.Random | None = None) -> None:
+    def __init__(
+        self,
+        client: Client,
+        clock: Clock,
+        rng: random.Random | None = None,
+        *,
+        transforms: Callable[[GVR], Callable[[Object], Object]] | None = None,
+    ) -> None:
+        """``transforms`` gives what each object of a resource goes through (see ``sharing``)."""
         self._client, self._clock, self._rng = client, clock, rng
+        self._transforms = transforms or (lambda gvr: without_managed_fields)
         self._full: dict[GVR, Informer] = {}
         self._metadata: dict[GVR, Informer] = {}
         self._tasks: dict[Informer, asyncio.Task[None]] = {}
@@ -262,17 +271,27 @@ class InformerFactory:
         """The shared informer of a resource over all namespaces; started at once where the factory runs already."""
         informer = self._full.get(gvr)
         if informer is None:
-            informer = self._full[gvr] = Informer(self._client, gvr, clock=self._clock, rng=self._rng)
-            self._start(informer)
+            informer = self._full[gvr] = self._new(gvr, metadata_only=False)
         return informer
 
     def metadata_informer(self, gvr: GVR) -> Informer:
         """The shared informer where there is one, else one that keeps only the metadata (PartialObjectMetadata)."""
         informer = self._full.get(gvr) or self._metadata.get(gvr)
         if informer is None:
-            informer = Informer(self._client, gvr, clock=self._clock, rng=self._rng, metadata_only=True)
-            self._metadata[gvr] = informer
-            self._start(informer)
+            informer = self._metadata[gvr] = self._new(gvr, metadata_only=True)
+        return informer
+
+    def _new(self, gvr: GVR, *, metadata_only: bool) -> Informer:
+        informer = Informer(
+            self._client,
+            gvr,
+            clock=self._clock,
+            rng=self._rng,
+            transform=self._transforms(gvr),
+            metadata_only=metadata_only,
+        )
+        if self._group is not None:
+            self._tasks[informer] = self._group.create_task(informer.run())
         return informer
 
     def remove_metadata_informer(self, gvr: GVR) -> None:
@@ -293,10 +312,6 @@ class InformerFactory:
             if gvr in informers:
                 informers[gvr].observe_delete(obj)
 
-    def _start(self, informer: Informer) -> None:
-        if self._group is not None:
-            self._tasks[informer] = self._group.create_task(informer.run())
-
     async def wait_synced(self) -> None:
         for informer in [*self._full.values(), *self._metadata.values()]:
             await informer.wait_synced()
@@ -307,7 +322,7 @@ class InformerFactory:
             self._group = group
             try:
                 for informer in [*self._full.values(), *self._metadata.values()]:
-                    self._start(informer)
+                    self._tasks[informer] = group.create_task(informer.run())
                 await asyncio.Event().wait()
             finally:
                 self._group = None

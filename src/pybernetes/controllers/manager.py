@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from ..client.informer import InformerFactory
 from ..client.leases import LeaderElector
 from ..client.rest import Client
+from ..client.sharing import sharing_transforms
 from ..concurrency import Clock, logger
 from . import registry
 from .metrics import Metrics
@@ -72,7 +73,9 @@ class ControllerManager:
             await self._lead()
 
     async def _lead(self) -> None:
-        informers = self._shared or InformerFactory(self.client, self.clock, self._rng)
+        # Pods are kept slim: tens of thousands of them are most of what a manager holds.
+        transforms = sharing_transforms(slim_pods=True)
+        informers = self._shared or InformerFactory(self.client, self.clock, self._rng, transforms=transforms)
         context = ControllerContext(
             self.client, informers, self.clock, self.settings, self._rng, queue_metrics=self.metrics.queue
         )

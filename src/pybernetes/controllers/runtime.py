@@ -197,7 +197,10 @@ class Controller:
     # -- informers -------------------------------------------------------------------------------------------------
 
     def informer(self, gvr: GVR) -> Informer:
-        """The shared informer of a resource; the controller waits for its first list."""
+        """The shared informer of a resource; the controller waits for its first list.
+
+        Its objects have no managedFields, and pods are slim (``client.sharing.slim_pod``): change them by patch.
+        """
         informer = self.context.informers.informer(gvr)
         if informer not in self._informers:
             self._informers.append(informer)
