@@ -1,0 +1,272 @@
+"""Real containers under the real kubelet and API server: what a user sees, and what is left after faults."""
+
+import asyncio
+import os
+import signal
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from pybernetes.api.meta import is_condition_true, uid_of
+from pybernetes.api.resources import CONFIG_MAPS, NODES, PODS
+from pybernetes.concurrency import RealClock
+from pybernetes.kubelet import linux
+from pybernetes.kubelet.containerd import shims_of
+from pybernetes.kubelet.kubelet import Kubelet
+from pybernetes.kubelet.settings import KubeletSettings
+from pybernetes.testing.cluster import start_cluster
+
+from .builders import container, pod, sidecar
+from .conftest import BUSYBOX, running_node
+from .node_in_memory import NodeInMemory
+
+pytestmark = pytest.mark.containers
+
+
+def shell(script: str, name: str = "c", **more):
+    return container(name, BUSYBOX, command=["sh", "-c", script], imagePullPolicy="Never", **more)
+
+
+FOREVER = "trap 'exit 0' TERM; while true; do sleep 0.1; done"
+
+
+class RealNode(NodeInMemory):
+    def __init__(self, cluster, node, kubelet):
+        super().__init__(cluster, node.cri, kubelet)
+        self.node = node
+
+    def logs(self, p, name="c", attempt=0) -> str:
+        meta = p["metadata"]
+        directory = f"{meta['namespace']}_{meta['name']}_{meta['uid']}"
+        text = (self.kubelet.settings.pod_logs_dir / directory / name / f"{attempt}.log").read_text()
+        return "".join(line.split(" ", 3)[3] + "\n" for line in text.splitlines())
+
+    async def until_logged(self, p, wanted: str) -> str:
+        async with self.clock.timeout(10):
+            while wanted not in (text := self.logs(p)):
+                await self.clock.sleep(0.02)
+        return text
+
+    async def execute(self, p, script, name="c"):
+        found = await self.kubelet.find_container("default", p["metadata"]["name"], name)
+        return await self.node.cri.exec_sync(found.id, ["sh", "-c", script])
+
+
+@asynccontextmanager
+async def kubelet_on(cluster, node, **settings):
+    values = {
+        "root_dir": node.base / "kubelet",
+        "pod_logs_dir": node.base / "logs",
+        "container_logs_dir": None,
+        "container_runtime_endpoint": node.settings.endpoint,
+        "cgroup_root": f"/{node.name}",
+        "eviction_hard": {},
+    }
+    client = cluster.client_as("system:node:node", ("system:nodes",))
+    kubelet = Kubelet(KubeletSettings("node", **(values | settings)), client, clock=cluster.clock)
+    task = asyncio.get_running_loop().create_task(kubelet.run())
+    waiting = asyncio.get_running_loop().create_task(kubelet.ready.wait())
+    try:
+        await asyncio.wait((task, waiting), return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            task.result()
+        yield kubelet
+    finally:
+        task.cancel()
+        waiting.cancel()
+        await asyncio.gather(task, waiting, return_exceptions=True)
+        await kubelet.runtime.close()
+
+
+@asynccontextmanager
+async def real_node(tmp_path):
+    clock = RealClock()
+    async with start_cluster(nodes=0, clock=clock, schedule=False, controllers=("serviceaccount",)) as cluster:
+        async with running_node(tmp_path) as node:
+            async with kubelet_on(cluster, node) as kubelet:
+                await cluster.wait_for(NODES, "node", lambda n: is_condition_true(n, "Ready"))
+                real = RealNode(cluster, node, kubelet)
+                yield real
+                for p in (await cluster.client.list(PODS, "default"))["items"]:
+                    await cluster.client.delete(PODS, p["metadata"]["name"], "default", grace_period_seconds=1)
+                for p in (await cluster.client.list(PODS, "default"))["items"]:
+                    await real.until_gone(p["metadata"]["name"], timeout=30)
+                async with clock.timeout(30):
+                    while list((node.base / "kubelet" / "pods").iterdir()):
+                        await clock.sleep(0.05)
+            kubelet.cgroups.remove_all()
+    assert not [d for d in Path("/sys/fs/cgroup").glob(f"*/{node.name}")]
+
+
+@pytest.fixture
+async def node(tmp_path):
+    async with real_node(tmp_path) as real:
+        yield real
+
+
+def ready(p):
+    return is_condition_true(p, "Ready")
+
+
+async def test_what_a_container_finds(node):
+    config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "conf"}, "data": {"k": "from the map"}}
+    await node.client.create(CONFIG_MAPS, config, "default")
+    script = (
+        "cat /conf/k /etc/hosts /etc/resolv.conf; echo; echo $WHO $(hostname) $(id -u):$(id -g); id -G; cat /mem/x; "
+        + FOREVER
+    )
+    c = shell(
+        script,
+        env=[{"name": "WHO", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}],
+        volumeMounts=[
+            {"name": "conf", "mountPath": "/conf"},
+            {"name": "mem", "mountPath": "/mem"},
+            {"name": "token", "mountPath": "/token"},
+        ],
+        securityContext={"runAsUser": 1000, "runAsGroup": 1000},
+        resources={"requests": {"cpu": "50m"}, "limits": {"memory": "64Mi"}},
+    )
+    init = shell("echo written by init > /mem/x", "init", volumeMounts=[{"name": "mem", "mountPath": "/mem"}])
+    volumes = [{"name": "conf", "configMap": {"name": "conf"}}, {"name": "mem", "emptyDir": {"medium": "Memory"}}]
+    context = {"fsGroup": 4242}
+    p = pod(c, init=(init,), volumes=volumes, securityContext=context, hostname="named", dnsPolicy="Default")
+    token = {"name": "token", "projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}}
+    p["spec"]["volumes"].append(token)
+    created = await node.create(p)
+    running = await node.until(ready, timeout=30)
+    text = await node.until_logged(created, "written by init")
+    assert "from the map" in text
+    assert f"{running['status']['podIP']}\tnamed" in text and "p named 1000:1000" in text and "4242" in text
+    read = await node.execute(created, "cat /token/token | head -c 20")
+    assert read.stdout.startswith(b"eyJ") and read.exit_code == 0
+    limit = Path(
+        f"/sys/fs/cgroup/memory/{node.node.name}/kubepods/burstable/pod{uid_of(created)}/memory.limit_in_bytes"
+    )
+    if limit.exists():
+        assert int(limit.read_text()) == 64 << 20
+
+
+async def test_probes_and_restarts_of_a_real_server(node):
+    c = shell(
+        "mkdir /w; echo ok > /w/ok; httpd -p 8080 -h /w; " + FOREVER,
+        ports=[{"name": "web", "containerPort": 8080}],
+        readinessProbe={"httpGet": {"path": "/ok", "port": "web"}, "periodSeconds": 1},
+        livenessProbe={
+            "httpGet": {"path": "/live", "port": 8080},
+            "periodSeconds": 1,
+            "initialDelaySeconds": 2,
+            "failureThreshold": 1,
+        },
+        startupProbe={"tcpSocket": {"port": "web"}, "periodSeconds": 1},
+    )
+    await node.create(pod(c, terminationGracePeriodSeconds=2))
+    await node.until(ready, timeout=30)
+    await node.until(lambda p: p["status"]["containerStatuses"][0]["restartCount"] == 1, timeout=30)
+    assert "Liveness probe failed: HTTP probe failed with statuscode: 404" in await node.events("Unhealthy")
+
+
+async def test_how_containers_end(node):
+    await node.create(
+        pod(
+            shell("echo why > /dev/termination-log; exit 3", "a"),
+            shell("echo last words; exit 4", "b", terminationMessagePolicy="FallbackToLogsOnError"),
+            shell("x=a; while true; do x=$x$x; done", "oom", resources={"limits": {"memory": "16Mi"}}),
+            restartPolicy="Never",
+        )
+    )
+    ended = await node.until_phase("Failed", timeout=60)
+    states = {s["name"]: s["state"]["terminated"] for s in ended["status"]["containerStatuses"]}
+    assert (states["a"]["exitCode"], states["a"]["message"]) == (3, "why\n")
+    assert (states["b"]["exitCode"], states["b"]["message"]) == (4, "last words\n")
+    assert (states["oom"]["exitCode"], states["oom"]["reason"]) == (137, "OOMKilled")
+
+
+async def test_a_container_that_ignores_sigterm(node):
+    await node.create(pod(shell("trap '' TERM; while true; do sleep 0.1; done"), terminationGracePeriodSeconds=2))
+    await node.until(ready, timeout=30)
+    begun = node.clock.monotonic()
+    await node.client.delete(PODS, "p", "default")
+    await node.until_gone(timeout=30)
+    assert 1.5 <= node.clock.monotonic() - begun < 15
+
+
+async def test_a_hostile_sub_path_does_not_escape(node):
+    """CVE-2017-1002101: a link that one container makes must not give another the host's files."""
+    volume = {"name": "v", "emptyDir": {}}
+    attack = shell(
+        "ln -s / /v/root; ln -s ../../../../../.. /v/up", "attack", volumeMounts=[{"name": "v", "mountPath": "/v"}]
+    )
+    for name, path in (("one", "root"), ("two", "up/etc")):
+        mount = {"name": "v", "mountPath": "/host", "subPath": path}
+        victim = shell("ls /host", volumeMounts=[mount])
+        await node.create(pod(victim, init=(attack,), volumes=[volume], meta={"name": name}))
+        failed = await node.until(lambda p: "CreateContainerConfigError" in str(p.get("status")), name, timeout=30)
+        message = failed["status"]["containerStatuses"][0]["state"]["waiting"]["message"]
+        assert message == 'failed to prepare subPath for volumeMount "v" of container "c"'
+
+
+# -- faults --------------------------------------------------------------------------------------------------------------
+
+
+def processes(node) -> set[int]:
+    return set(shims_of(str(node.node.settings.socket)))
+
+
+async def test_containerd_killed_and_restarted(node):
+    created = await node.create(pod(shell(FOREVER)))
+    before = await node.until(ready, timeout=30)
+    shims = processes(node)
+    os.kill(node.node.containerd.running_pid(), signal.SIGKILL)
+    while node.node.containerd.ready.is_set():
+        await node.clock.sleep(0.02)
+    async with node.clock.timeout(30):
+        await node.node.containerd.ready.wait()
+        while node.kubelet.not_ready():
+            await node.clock.sleep(0.05)
+    assert (await node.execute(created, "echo alive")).stdout == b"alive\n"
+    after = await node.pod()
+    assert after["status"]["containerStatuses"] == before["status"]["containerStatuses"]
+    assert processes(node) == shims
+    await node.client.delete(PODS, "p", "default")
+    await node.until_gone(timeout=30)
+
+
+async def test_a_killed_shim_is_a_dead_pod_that_comes_back(node):
+    await node.create(pod(shell(FOREVER)))
+    before = await node.until(ready, timeout=30)
+    for pid in processes(node):
+        os.kill(pid, signal.SIGKILL)
+    old = before["status"]["containerStatuses"][0]["containerID"]
+    again = await node.until(
+        lambda p: ready(p) and p["status"]["containerStatuses"][0]["containerID"] != old, timeout=90
+    )
+    assert again["status"]["containerStatuses"][0]["restartCount"] >= 1
+
+
+async def test_a_restarted_kubelet_touches_nothing(node):
+    for n in range(5):
+        await node.create(
+            pod(shell(FOREVER), init=(sidecar("s", image=BUSYBOX, command=["sleep", "1000"]),), meta={"name": f"p{n}"})
+        )
+    before = [await node.until(ready, f"p{n}", timeout=60) for n in range(5)]
+    async with kubelet_on(node.cluster, node.node) as second:
+        await node.clock.sleep(2)
+        assert second.not_ready() == []
+        for n, old in enumerate(before):
+            now = await node.pod(f"p{n}")
+            assert now["status"]["containerStatuses"] == old["status"]["containerStatuses"]
+            assert ready(now)
+
+
+async def test_volumes_left_by_a_kubelet_that_died_are_taken_down(node):
+    volume = {"name": "v", "emptyDir": {"medium": "Memory"}}
+    created = await node.create(pod(shell(FOREVER, volumeMounts=[{"name": "v", "mountPath": "/v"}]), volumes=[volume]))
+    await node.until(ready, timeout=30)
+    directory = node.kubelet.settings.pod_dir(uid_of(created))
+    assert [m for m in linux.mounts() if m.target.startswith(str(directory))]
+    await node.client.delete(PODS, "p", "default", grace_period_seconds=0)
+    async with node.clock.timeout(30):
+        while directory.exists():
+            await node.clock.sleep(0.05)
+    assert not [m for m in linux.mounts() if m.target.startswith(str(directory))]
