@@ -35,6 +35,11 @@ def p8s(*arguments: str) -> None:
     subprocess.run([sys.executable, "-m", "pybernetes.cli.main", *arguments], check=True)
 
 
+def kubeconfig_path() -> str:
+    command = [sys.executable, "-m", "pybernetes.cli.main", "kubeconfig", "--path"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
 def make_image(directory: Path) -> Path:
     """A web server image without a registry: busybox' httpd, a shell, and one CGI page."""
     root = directory / "root"
@@ -89,12 +94,16 @@ async def wait_rollout(client: Client, clock: RealClock) -> None:
         await clock.sleep(0.1)
 
 
-async def call(name: str, url: str) -> None:
+async def call(name: str, url: str, address: str = "") -> None:
+    """Calls ``url`` (at ``address``, where the cluster's DNS gave one for its host name) and shows the answer."""
+    host = url.split("/")[2]
+    request = urllib.request.Request(url.replace(host, address) if address else url, headers={"Host": host})
+
     def fetch() -> str:
-        with urllib.request.urlopen(url, timeout=5) as answer:
+        with urllib.request.urlopen(request, timeout=5) as answer:
             return str(answer.read().decode().strip())
 
-    say(f"  {name:<11}{url:<45}→ {await asyncio.to_thread(fetch)}")
+    say(f"  {name:<10}{url:<62}→ {await asyncio.to_thread(fetch)}")
 
 
 async def main() -> None:
@@ -125,8 +134,9 @@ async def main() -> None:
     await call("NodePort", f"http://{address}:30080/cgi-bin/index.cgi")
     resolver = dns.resolver.Resolver(configure=False)
     resolver.nameservers = [kube_dns["spec"]["clusterIP"]]
-    answer = await asyncio.to_thread(resolver.resolve, "web.my-app.svc.cluster.local", "A")
-    say(f"  DNS        web.my-app.svc.cluster.local → {answer[0]}")
+    name = "web.my-app.svc.cluster.local"
+    answer = await asyncio.to_thread(resolver.resolve, name, "A")
+    await call("DNS name", f"http://{name}/cgi-bin/index.cgi", str(answer[0]))
     pods = (await client.list(PODS, "my-app"))["items"]
     say(f"{len(pods)} pods run, {clock.monotonic() - started:.1f} s after the start. Try next:")
     say(f"  export KUBECONFIG={kubeconfig}")
