@@ -91,12 +91,17 @@ class Bench:
         await asyncio.gather(*(worker() for _ in range(workers)))
 
     def cpu(self):
-        return sum(sum(map(int, Path(f"/proc/{p}/stat").read_text().rsplit(")", 1)[1].split()[11:13])) for p in self.pids) / TICKS
+        return (
+            sum(sum(map(int, Path(f"/proc/{p}/stat").read_text().rsplit(")", 1)[1].split()[11:13])) for p in self.pids)
+            / TICKS
+        )
 
     def memory(self):
         kib = 0
         for pid in self.pids:
-            kib += next(int(x.split()[1]) for x in Path(f"/proc/{pid}/status").read_text().splitlines() if x.startswith("VmRSS"))
+            kib += next(
+                int(x.split()[1]) for x in Path(f"/proc/{pid}/status").read_text().splitlines() if x.startswith("VmRSS")
+            )
         return kib / 1024
 
     def note(self, name, **figures):

@@ -114,12 +114,7 @@ async def main() -> None:
     say("Making the image example/web:1 without a registry")
     with tempfile.TemporaryDirectory() as directory:
         p8s("image", "load", str(make_image(Path(directory))))
-    kubeconfig = subprocess.run(
-        [sys.executable, "-m", "pybernetes.cli.main", "kubeconfig", "--path"],
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout.strip()
+    kubeconfig = kubeconfig_path()
     client = client_from_kubeconfig(kubeconfig, clock=clock, user_agent="demo")
     say("Applying examples/")
     await apply_all(client)

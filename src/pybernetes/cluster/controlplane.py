@@ -20,7 +20,6 @@ from .addons import Addons
 from .layout import Layout, Settings
 from .loadbalancers import LoadBalancers
 from .simulated import SimulatedNodes
-from .simulated.nodes import SimulatedNodes
 
 
 @click.command()
@@ -51,7 +50,6 @@ async def run(layout: Layout, settings: Settings) -> None:
     addons = Addons(administering, addon_factory, clock, settings)
     balancers = LoadBalancers(administering, addon_factory, clock, settings.load_balancer_cidr)
     manager = ControllerManager(controllers, clock, settings=controller_settings(layout, settings))
-    simulated = SimulatedNodes(administering, clock, settings.simulated_nodes) if settings.simulated_nodes else None
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
@@ -63,8 +61,6 @@ async def run(layout: Layout, settings: Settings) -> None:
         if settings.nodes:
             group.create_task(balancers.run())
         group.create_task(manager.run())
-        if simulated is not None:
-            group.create_task(simulated.run())
         if settings.simulated_nodes:
             simulated = SimulatedNodes(administering, clock, settings.simulated_nodes)
             group.create_task(simulated.run())
