@@ -15,6 +15,22 @@ class PatternError(ValueError):
     """A pattern that RE2 refuses; the message says why."""
 
 
+_WORDS = {
+    "missing )": "missing closing )",
+    "missing ]": "missing closing ]",
+    "invalid perl operator": "invalid or unsupported Perl syntax",
+    "bad repetition operator": "invalid nested repetition operator",
+    "no argument for repetition operator": "missing argument to repetition operator",
+    "invalid repetition size": "invalid repeat count",
+}
+"""RE2's words in C++ and in Go."""
+
+
+def _go_words(reason: str) -> str:
+    words, colon, piece = reason.partition(": ")
+    return f"{_WORDS.get(words, words)}: `{piece}`" if colon else reason
+
+
 @lru_cache(maxsize=2048)
 def compile_pattern(pattern: str) -> Any:
     """A compiled pattern with ``search``. Raises PatternError."""
@@ -28,7 +44,7 @@ def compile_pattern(pattern: str) -> Any:
         return re2.compile(pattern, options)
     except re2.error as failure:
         reason = failure.args[0] if failure.args else "invalid pattern"
-        text = reason.decode("utf-8", "replace") if isinstance(reason, bytes) else str(reason)
+        text = _go_words(reason.decode("utf-8", "replace") if isinstance(reason, bytes) else str(reason))
         raise PatternError(f"error parsing regexp: {text}") from failure
     except UnicodeEncodeError as failure:
         raise PatternError("error parsing regexp: invalid UTF-8") from failure
