@@ -123,6 +123,7 @@ class Express:
         data = entry.data
         if admitted.gzip and len(data) >= GZIP_THRESHOLD:
             return None
+        self._count("GET", resource, "resource")
         return self._head(len(data) + 1), data, b"\n"
 
     def _list(self, path: str, resource: Resource, namespace: str, admitted: Pass) -> tuple[bytes, ...] | None:
@@ -134,6 +135,7 @@ class Express:
             return None  # the long way joins it, and keeps it
         if admitted.gzip and kept[0] >= GZIP_THRESHOLD:
             return None
+        self._count("LIST", resource, "namespace" if namespace else "cluster")
         body = resource.json.list(self._hub.revision, "", None, kept[1])
         return self._head(sum(map(len, body))), *body
 
@@ -146,6 +148,11 @@ class Express:
             namespace = name
         attributes = Attributes(admitted.user, verb, gvr.group, gvr.version, gvr.resource, "", namespace, name, path)
         return at_once(authorizer, attributes)
+
+    def _count(self, verb: str, resource: Resource, scope: str) -> None:
+        gvr, short = resource.gvr, self._server.metrics.short
+        key = (verb, gvr.group, gvr.version, gvr.resource, "", scope)
+        short[key] = short.get(key, 0) + 1
 
     def _head(self, length: int) -> bytes:
         server = self._server

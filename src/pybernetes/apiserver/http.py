@@ -23,7 +23,8 @@ from ..hooks.identity import Credentials
 from .body import MAX_BODY
 from .encoding import chunk
 from .express import Express, Pass
-from .request import Frames, Request, Response, Stream
+from .http_ends import RawStream, StreamSink
+from .request import Request, Response
 from .server import ApiServer, error_response
 
 log = logger("apiserver.http")
@@ -178,7 +179,7 @@ class Connection(asyncio.Protocol):
 
     def expire(self) -> None:
         log.debug("closing a connection that owes us data", address=self._address)
-        self._close()
+        self.close()
 
     def shut(self) -> None:
         """The server stops: streams end, idle connections close, requests under way get their answers."""
@@ -186,9 +187,13 @@ class Connection(asyncio.Protocol):
         if self._sink is not None:
             self._sink.stop()
         if self._raw is not None or not self._busy:
-            self._close()
+            self.close()
 
-    def _close(self) -> None:
+    @property
+    def lost(self) -> bool:
+        return self._lost
+
+    def close(self) -> None:
         self._closing = True
         if not self._lost:
             self.transport.close()
@@ -475,7 +480,7 @@ class Connection(asyncio.Protocol):
             self._keep_alive.appendleft(keep)
             return False
         if not keep:
-            self._close()
+            self.close()
         return True
 
     def _keep(self) -> bool:
@@ -495,7 +500,7 @@ class Connection(asyncio.Protocol):
         except ConnectionResetError:
             return
         if not self._keep():
-            self._close()
+            self.close()
 
     async def _chunks(self, request: Request, response: Response, body: AsyncIterator[bytes]) -> None:
         keep = self._keep()
@@ -519,7 +524,7 @@ class Connection(asyncio.Protocol):
             if not sized and request.method != "HEAD":
                 self.transport.write(b"0\r\n\r\n")
             if not keep:
-                self._close()
+                self.close()
 
     # -- streams ----------------------------------------------------------------------------------------------------
 
@@ -538,7 +543,7 @@ class Connection(asyncio.Protocol):
         if keep and not self._closing:
             self._done()
         else:
-            self._close()
+            self.close()
 
     @property
     def writing_paused(self) -> bool:
@@ -567,7 +572,7 @@ class Connection(asyncio.Protocol):
         except (ConnectionError, StatusError) as failure:
             log.debug("upgraded connection ended", error=str(failure))
         finally:
-            self._close()
+            self.close()
 
 
 async def _discard(body: object) -> None:
@@ -575,94 +580,3 @@ async def _discard(body: object) -> None:
     close = getattr(body, "aclose", None)
     if close is not None:
         await close()
-
-
-class StreamSink:
-    """A watch's way into a connection."""
-
-    __slots__ = ("_connection", "_keep", "_stream")
-
-    def __init__(self, connection: Connection, stream: Stream, keep: bool) -> None:
-        self._connection = connection
-        self._stream = stream
-        self._keep = keep
-
-    def write(self, payload: Frames) -> bool:
-        connection = self._connection
-        connection.transport.write(payload.chunked)
-        return not connection.writing_paused
-
-    def end(self) -> None:
-        self._connection.stream_ended(self._keep)
-
-    def resume(self) -> None:
-        self._stream.resume()
-
-    def lost(self) -> None:
-        self._stream.stop()
-
-    def stop(self) -> None:
-        """The server stops: the stream ends properly."""
-        self._stream.stop()
-        self._keep = False
-        self.end()
-
-
-class RawStream:
-    """A hijacked connection (``RawConnection``)."""
-
-    HIGH_WATER = 1 << 20
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._parts: deque[bytes] = deque()
-        self._size = 0
-        self._eof = False
-        self._waiter: asyncio.Future[None] | None = None
-        self._paused = False
-
-    def feed(self, data: bytes) -> None:
-        self._parts.append(bytes(data))
-        self._size += len(data)
-        if self._size > self.HIGH_WATER and not self._paused:
-            self._paused = True
-            self._connection.transport.pause_reading()
-        self._wake()
-
-    def feed_eof(self) -> None:
-        self._eof = True
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    async def read(self) -> bytes:
-        while not self._parts:
-            if self._eof:
-                return b""
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
-        data = b"".join(self._parts)
-        self._parts.clear()
-        self._size = 0
-        if self._paused:
-            self._paused = False
-            self._connection.transport.resume_reading()
-        return data
-
-    async def write(self, data: bytes) -> None:
-        if not self._connection._lost:
-            self._connection.transport.write(data)
-        await self._connection.drain()
-
-    def write_eof(self) -> None:
-        if self._connection.transport.can_write_eof():
-            try:
-                self._connection.transport.write_eof()
-            except OSError:
-                # The peer has gone in the meantime; reading will tell.
-                return
-
-    def close(self) -> None:
-        self._connection._close()

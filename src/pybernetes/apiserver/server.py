@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from typing import Any
@@ -43,6 +43,7 @@ from .health import Check, Health, ping, version_document
 from .hub import Hub, storage_prefix
 from .kinds import builtin_kind
 from .loopback import Loopback
+from .metrics import Metrics, gauge_lines
 from .negotiation import YAML
 from .reading import Reader
 from .registry import Registry, Resource
@@ -116,6 +117,8 @@ class ApiServer:
         self.started = False
         self._bootstrap = Bootstrap(self.loopback, self.objects, store, clock, self.config)
         self._register_builtin()
+        self.metrics = Metrics()
+        self.metrics.gauges.append(self._storage_gauges)
         self.express = Express(self)
         self._serve_paths()
         self.committer.ttl_of = self._ttl_of
@@ -169,6 +172,7 @@ class ApiServer:
                 "/openapi/v3": openapi.v3,
                 "/openapi/v3/": openapi.v3,
                 "/": self._index,
+                "/metrics": self.metrics.answer,
             }
         )
         self.prefixes += [
@@ -186,6 +190,21 @@ class ApiServer:
         ):
             self.paths[health.path] = health.answer
             self.prefixes.append((health.path + "/", health.answer))
+
+    def _storage_gauges(self) -> Iterator[str]:
+        counts = [
+            ({"group": d.cache.gvr.group, "resource": d.cache.gvr.resource}, d.cache.count)
+            for d in self.hub.dispatchers.values()
+        ]
+        yield from gauge_lines("apiserver_resource_objects", "Objects in the store, by resource.", counts)
+        names = [({"resource": str(d.cache.gvr)}, d.cache.count) for d in self.hub.dispatchers.values()]
+        yield from gauge_lines("apiserver_storage_objects", "Objects in the store, by resource.", names)
+        watchers = [
+            ({"group": d.cache.gvr.group, "version": d.cache.gvr.version, "kind": d.cache.gvr.resource}, d.watching)
+            for d in self.hub.dispatchers.values()
+            if d.watching
+        ]
+        yield from gauge_lines("apiserver_registered_watchers", "Watchers, by resource.", watchers)
 
     def _address(self) -> str:
         return f"{self.config.advertise_address or '127.0.0.1'}:{self.config.secure_port}"
@@ -300,6 +319,21 @@ class ApiServer:
         """Answers a request. Every failure of the client's making becomes a Status; the caller guards against the rest."""
         audit_id = request.headers.get("audit-id") or self.next_audit_id().decode()
         request.audit["id"] = audit_id
+        began = self.clock.monotonic()
+        kind = "readOnly" if request.method == "GET" else "mutating"
+        self.metrics.inflight[kind] += 1
+        try:
+            response = await self._guarded(request, audit_id)
+        finally:
+            self.metrics.inflight[kind] -= 1
+        info = request.info
+        if info is not None:
+            dry_run = "All" if request.raw_query and "dryRun" in request.raw_query else ""
+            self.metrics.observe(info, response.status, self.clock.monotonic() - began, dry_run)
+        return response
+
+    async def _guarded(self, request: Request, audit_id: str) -> Response:
+        """The answer with the marks that every answer has, recorded where requests are audited."""
         auditor = self.auditor
         received = self.clock.now() if auditor is not None else 0.0
         try:
