@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import random
 
 import dns.asyncquery
 import dns.flags
@@ -13,8 +14,10 @@ from hypothesis import strategies as st
 
 from pybernetes.concurrency import RealClock
 from pybernetes.dns.forward import Forwarder
+from pybernetes.dns.metrics import handler
 from pybernetes.dns.records import Zone
 from pybernetes.dns.server import DnsServer
+from pybernetes.streams.http_server import HttpRequest
 
 
 @contextlib.asynccontextmanager
@@ -121,3 +124,34 @@ def test_damaged_queries_never_stop_the_server(zone, data):
         packet[data.draw(st.integers(0, len(packet) - 1))] = data.draw(st.integers(0, 255))
     answer = asyncio.run(server.answer(bytes(packet), True))
     assert answer is None or answer[:2] == bytes(packet[:2])
+
+
+async def test_nothing_that_comes_over_the_wire_stops_the_server():
+    rng = random.Random(1)
+    names = ("web.default.svc.cluster.local", "example.com", ".", "999-2-3-4.default.pod.cluster.local")
+    base = [
+        dns.message.make_query(name, kind, use_edns=edns).to_wire()
+        for name in names
+        for kind in ("A", "SRV", "PTR", "ANY", "SOA")
+        for edns in (False, 0)
+    ]
+    server = DnsServer(Zone(), Forwarder([], RealClock()), RealClock())
+    for _ in range(3000):
+        packet = bytearray(rng.choice(base))
+        for _ in range(rng.randrange(5)):
+            if rng.random() < 0.3:
+                del packet[rng.randrange(1, len(packet) + 1) :]
+            elif rng.random() < 0.3:
+                packet += rng.randbytes(rng.randrange(30))
+            else:
+                packet[rng.randrange(len(packet))] = rng.randrange(256)
+        answer = await server.answer(bytes(packet), True)
+        assert answer is None or answer[:2] == bytes(packet[:2])
+
+
+async def test_counts_are_served():
+    server = DnsServer(Zone(), Forwarder([], RealClock()), RealClock())
+    await server.answer(dns.message.make_query("web.default.svc.cluster.local", "A").to_wire(), True)
+    text = (await handler(server)(HttpRequest("GET", "/metrics"))).body.decode()
+    assert 'coredns_dns_requests_total{outcome="cluster"} 1.0' in text
+    assert "coredns_cache_entries 1.0" in text

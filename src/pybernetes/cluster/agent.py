@@ -69,7 +69,14 @@ async def run(layout: Layout, settings: Settings, place: NodeNetwork) -> None:
     proxy_client = client_from_kubeconfig(directory / "proxy.conf", clock=clock, user_agent="kube-proxy")
     factory = InformerFactory(proxy_client, clock, rng)
     dns = ClusterDns(
-        proxy_client, factory, clock, host=place.address, port=DNS_PORT, domain=settings.cluster_domain, rng=rng
+        proxy_client,
+        factory,
+        clock,
+        host=place.address,
+        port=DNS_PORT,
+        domain=settings.cluster_domain,
+        rng=rng,
+        metrics_port=9153,
     )
     options = ProxyOptions(service_cidr=settings.service_cidr, masquerade_outbound=settings.network != "none")
     proxy = ServiceProxy(

@@ -38,8 +38,10 @@ class ClusterDns:
         domain: str = "cluster.local",
         resolv_conf: Path = Path("/etc/resolv.conf"),
         rng: random.Random | None = None,
+        metrics_port: int = 0,
     ) -> None:
-        self._host, self._port = host, port
+        """``metrics_port`` serves /metrics, /health and /ready on ``host``; 0 does not."""
+        self._host, self._port, self._clock, self._metrics_port = host, port, clock, metrics_port
         self._defaults = resolvers_of(resolv_conf)
         self.zone = Zone(domain)
         self.server = DnsServer(self.zone, Forwarder(self._defaults, clock), clock, rng)
@@ -54,6 +56,10 @@ class ClusterDns:
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._config.run())
+            if self._metrics_port:
+                from .metrics import metrics_server
+
+                group.create_task(metrics_server(self.server, self._clock, self._host, self._metrics_port).run())
             await self._services.wait_synced()
             await self._slices.wait_synced()
             group.create_task(self.server.run(self._host, self._port))

@@ -22,17 +22,28 @@ from ..concurrency.log import configure
 @click.option(
     "--resolv-conf", default="/etc/resolv.conf", show_default=True, help="Whose name servers others' names go to."
 )
+@click.option(
+    "--metrics-port", type=int, default=9153, show_default=True, help="Where /metrics is served; 0 for nowhere."
+)
 @click.option("-v", "--v", "verbosity", type=int, default=0, help="How much to log.")
-def dns(kubeconfig: str, bind_address: str, port: int, cluster_domain: str, resolv_conf: str, verbosity: int) -> None:
+def dns(
+    kubeconfig: str,
+    bind_address: str,
+    port: int,
+    cluster_domain: str,
+    resolv_conf: str,
+    metrics_port: int,
+    verbosity: int,
+) -> None:
     """Run a cluster DNS server."""
     configure("debug" if verbosity > 3 else "info")
     import uvloop
 
     with contextlib.suppress(asyncio.CancelledError):
-        uvloop.run(run(kubeconfig, bind_address, port, cluster_domain, Path(resolv_conf)))
+        uvloop.run(run(kubeconfig, bind_address, port, cluster_domain, Path(resolv_conf), metrics_port))
 
 
-async def run(kubeconfig: str, host: str, port: int, domain: str, resolv_conf: Path) -> None:
+async def run(kubeconfig: str, host: str, port: int, domain: str, resolv_conf: Path, metrics_port: int) -> None:
     """Runs until SIGTERM or SIGINT."""
     from ..client.informer import InformerFactory
     from .cluster_dns import ClusterDns
@@ -43,7 +54,9 @@ async def run(kubeconfig: str, host: str, port: int, domain: str, resolv_conf: P
     except (KubeconfigError, OSError) as failure:
         raise click.ClickException(str(failure)) from failure
     factory = InformerFactory(client, clock)
-    server = ClusterDns(client, factory, clock, host=host, port=port, domain=domain, resolv_conf=resolv_conf)
+    server = ClusterDns(
+        client, factory, clock, host=host, port=port, domain=domain, resolv_conf=resolv_conf, metrics_port=metrics_port
+    )
     task = asyncio.current_task()
     assert task is not None
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -21,6 +21,7 @@ import dns.rdatatype
 import dns.rrset
 
 from ..concurrency import Clock, logger
+from .fast import quick_answer
 from .forward import Forwarder, ForwardError
 from .records import CNAME, Answer, Zone
 
@@ -63,16 +64,32 @@ class DnsServer:
             transport.close()
             server.close()
 
+    @property
+    def kept(self) -> int:
+        """How many answers are kept."""
+        return len(self._cache)
+
     def quick(self, packet: bytes) -> bytes | None:
-        """The kept answer to this packet, if there is one."""
+        """The answer to this packet where it is kept or can be had at once."""
         if self._cache_generation != self.zone.generation:
             self._cache.clear()
             self._cache_generation = self.zone.generation
         kept = self._cache.get(packet[2:])
-        if kept is None:
+        if kept is not None:
+            self.answered["cached"] += 1
+            return packet[:2] + kept
+        found = quick_answer(packet, self.zone, TTL, self._rng.shuffle)
+        if found is None:
             return None
-        self.answered["cached"] += 1
-        return packet[:2] + kept
+        self.answered["cluster"] += 1
+        if found[1]:
+            self._keep(packet, found[0])
+        return found[0]
+
+    def _keep(self, packet: bytes, answer: bytes) -> None:
+        if len(self._cache) >= CACHE_ENTRIES:
+            self._cache.clear()
+        self._cache[packet[2:]] = answer[2:]
 
     async def answer(self, packet: bytes, udp: bool) -> bytes | None:
         """The answer to one query; None where it deserves none."""
@@ -95,9 +112,8 @@ class DnsServer:
             limit = max(UDP_LIMIT, query.payload) if udp else 0xFFFF
             wire = _to_wire(response, limit)
             self.answered["cluster"] += 1
-            # Rotating addresses spread connections, so what has several is not kept.
-            if udp and all(len(r) < 2 for r in response.answer) and len(self._cache) < CACHE_ENTRIES:
-                self._cache[packet[2:]] = wire[2:]
+            if udp and _may_be_kept(response):
+                self._keep(packet, wire)
             return wire
         return await self._forward(query, packet, udp)
 
@@ -205,6 +221,11 @@ class _Udp(asyncio.DatagramProtocol):
     def datagram_received(self, data: bytes, sender: Any) -> None:
         if self._transport is not None:
             self._server.received(data, sender, self._transport)
+
+
+def _may_be_kept(response: dns.message.Message) -> bool:
+    """Rotating addresses spread connections, so what has several is not; nor what others said of an ExternalName."""
+    return all(len(r) < 2 and r.rdtype != dns.rdatatype.CNAME for r in response.answer)
 
 
 def _to_wire(response: dns.message.Message, limit: int) -> bytes:

@@ -14,6 +14,10 @@ Item = tuple[str, bytes]
 """(name of the set, key)."""
 
 
+class _Owners(dict[Hashable, None]):
+    """Several owners of one element, in the order of their coming."""
+
+
 @dataclass(slots=True)
 class Changes:
     """Elements to delete and to add, by set; a replaced one is in both."""
@@ -33,7 +37,9 @@ class Contents:
 
     def __init__(self) -> None:
         self._wanted: dict[Hashable, Mapping[Item, bytes]] = {}
-        self._claims: dict[Item, list[Hashable]] = {}
+        # Most elements have one owner, but one may have as many as there are Services: the former must be small, the
+        # latter quick to join and to leave.
+        self._claims: dict[Item, Hashable | _Owners] = {}
         self._sets: dict[str, dict[bytes, bytes]] = {}
         self._before: dict[Item, bytes | None] = {}
 
@@ -67,26 +73,30 @@ class Contents:
                 self._claim(owner, item)
 
     def _claim(self, owner: Hashable, item: Item) -> None:
-        claims = self._claims.get(item)
-        if claims is None:
-            self._claims[item] = [owner]
-        elif owner not in claims:
-            claims.append(owner)
+        known = self._claims.get(item)
+        if known is None:
+            self._claims[item] = owner
+        elif isinstance(known, _Owners):
+            known.setdefault(owner)
+        elif known != owner:
+            self._claims[item] = _Owners(dict.fromkeys((known, owner)))
         self._settle(item)
 
     def _release(self, owner: Hashable, item: Item) -> None:
-        claims = self._claims[item]
-        claims.remove(owner)
-        if not claims:
+        known = self._claims[item]
+        if isinstance(known, _Owners):
+            del known[owner]
+        if not isinstance(known, _Owners) or not known:
             del self._claims[item]
         self._settle(item)
 
     def _settle(self, item: Item) -> None:
         name, key = item
-        claims = self._claims.get(item)
+        known = self._claims.get(item)
+        first = next(iter(known)) if isinstance(known, _Owners) else known
         elements = self._sets.setdefault(name, {})
         now = elements.get(key)
-        wanted = self._wanted[claims[0]][item] if claims else None
+        wanted = self._wanted[first][item] if first is not None else None
         if now == wanted:
             return
         self._before.setdefault(item, now)
@@ -113,9 +123,10 @@ class Contents:
         """Raises AssertionError where the bookkeeping contradicts itself."""
         items = {(name, key) for name, elements in self._sets.items() for key in elements}
         assert items == self._claims.keys()
+        listed = {i: [*k] if isinstance(k, _Owners) else [k] for i, k in self._claims.items()}
         for owner, wanted in self._wanted.items():
-            assert all(owner in self._claims[item] for item in wanted)
-        assert sum(map(len, self._claims.values())) == sum(map(len, self._wanted.values()))
+            assert all(owner in listed[item] for item in wanted)
+        assert sum(map(len, listed.values())) == sum(map(len, self._wanted.values()))
 
 
 def difference(
