@@ -42,6 +42,13 @@ class RegistryKnowledge:
             others.append(Equivalent(other.gvr, other.gvk, _conversion(source, other)))
         return others
 
+    def resource_of_kind(self, api_version: str, kind: str) -> tuple[GVR, bool] | None:
+        """Where the objects of a kind are served, and whether they are in namespaces."""
+        for resource in self._registry:
+            if resource.info.kind == kind and resource.gvk.api_version == api_version:
+                return resource.gvr, resource.info.namespaced
+        return None
+
     def complete(self, gvr: GVR, kind: str, obj: Object) -> Object:
         """The object as if it had been sent: type-checked, unknown fields dropped, defaults filled in. Raises StatusError."""
         resource = self._registry.by_gvr(gvr)

@@ -39,6 +39,7 @@ def _modules() -> tuple[dict[tuple[str, str], Create], dict[tuple[str, str, str]
 
 def _families() -> list[Any]:
     from . import (
+        admission,
         autoscaling,
         certificates,
         core,
@@ -58,7 +59,7 @@ def _families() -> list[Any]:
     )
 
     first = [pods, core, services, persistent_volumes, quotas, events, workloads, jobs]
-    return [*first, autoscaling, policies, rbac, discovery, networking, storage, flowcontrol, certificates]
+    return [*first, autoscaling, policies, rbac, discovery, networking, storage, flowcontrol, certificates, admission]
 
 
 _RBAC = "rbac.authorization.k8s.io"

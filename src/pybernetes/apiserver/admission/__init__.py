@@ -39,6 +39,7 @@ ORDER = (
     "PodTopologyLabels",
     "PodResizeValidator",
     "MutatingAdmissionWebhook",
+    "ValidatingAdmissionPolicy",
     "ValidatingAdmissionWebhook",
     "ResourceQuota",
 )
@@ -62,6 +63,7 @@ def _factories() -> dict[str, Callable[[AdmissionContext], AdmissionPlugin]]:
         storage,
     )
     from .podsecurity.plugin import PodSecurity
+    from .policies import ValidatingAdmissionPolicy
     from .webhooks.plugins import MutatingAdmissionWebhook, ValidatingAdmissionWebhook
 
     plugins = (
@@ -88,6 +90,7 @@ def _factories() -> dict[str, Callable[[AdmissionContext], AdmissionPlugin]]:
         pods.PodTopologyLabels,
         podresize.PodResizeValidator,
         MutatingAdmissionWebhook,
+        ValidatingAdmissionPolicy,
         ValidatingAdmissionWebhook,
         resourcequota.ResourceQuota,
     )

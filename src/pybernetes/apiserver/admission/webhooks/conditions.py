@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ....api.errors import forbidden, go_quote
+from ....api.cel import CelError
+from ....api.errors import forbidden
 from ....hooks.admission import AdmissionAttributes
 from ....hooks.authorization import Authorizer
+from .. import expressions
 from ..base import object_name
 from ..matching import Equivalent
 
@@ -19,13 +21,17 @@ class Conditions:
     """The conditions of one webhook."""
 
     def __init__(self, conditions: Sequence[Mapping[str, Any]], failure_policy: str) -> None:
-        self._conditions, self._ignore = tuple(conditions), failure_policy == "Ignore"
+        self._ignore = failure_policy == "Ignore"
+        self._conditions = expressions.Conditions.of(conditions, params=False) if conditions else None
 
-    def hold(self, attributes: AdmissionAttributes, seen: Equivalent, authorizer: Authorizer, name: str) -> bool:
+    def hold(self, attributes: AdmissionAttributes, seen: Equivalent, authorizer: Authorizer) -> bool:
         """Raises StatusError 403 where they cannot be evaluated and the policy is to fail."""
-        if not self._conditions:
+        if self._conditions is None:
             return True
-        if self._ignore:
-            return False
-        words = f"match conditions of webhook {go_quote(name)} cannot be evaluated: CEL is not available"
-        raise forbidden(attributes.gvr.group, attributes.gvr.resource, object_name(attributes), words)
+        try:
+            return self._conditions.hold(expressions.bindings(attributes, seen, authorizer, None, None))
+        except CelError as failure:
+            if self._ignore:
+                return False
+            gvr = attributes.gvr
+            raise forbidden(gvr.group, gvr.resource, object_name(attributes), str(failure)) from failure

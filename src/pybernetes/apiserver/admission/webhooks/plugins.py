@@ -102,7 +102,7 @@ class _Webhooks(Plugin):
         """Selectors and conditions. Raises StatusError where a condition fails and the policy is to fail."""
         if not hook.matcher.match_selectors(a, self.reader):
             return False
-        return hook.conditions.hold(a, seen, self.context.authorizer, hook.name)
+        return hook.conditions.hold(a, seen, self.context.authorizer)
 
     async def _ask(self, hook: Hook, seen: Equivalent, a: AdmissionAttributes, *, mutating: bool) -> Answer:
         """Raises CallFailed, and StatusError 400 where the webhook cannot be asked in a dry run."""
