@@ -124,7 +124,8 @@ class Answerer:
         verb = _METHOD_VERBS.get(request.method, "")
         connect = self._connect.get((info.resource, info.subresource)) if not info.group else None
         if connect is not None:
-            if verb not in sub.verbs:
+            # A proxy also takes what has no verb of its own.
+            if verb not in sub.verbs and not (info.subresource == "proxy" and request.method in ("OPTIONS", "HEAD")):
                 raise method_not_allowed()
             return await connect(request)
         if verb not in sub.verbs or len(info.parts) > 3:
