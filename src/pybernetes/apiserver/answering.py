@@ -48,7 +48,7 @@ class Answerer:
         resource = self._registry.lookup(info.group, info.version, info.resource)
         if resource is None:
             raise path_not_found()
-        if request.method == "HEAD":
+        if request.method == "HEAD" and info.subresource != "proxy":
             raise method_not_allowed()
         if info.subresource:
             self._check_scope(info, resource)
