@@ -93,7 +93,8 @@ class FakeRuntime:
         return await self.call("Status")
 
     async def call(self, name: str, request: Any = None, *, timeout: float | None = None):
-        assert name == "Status", name
+        if name != "Status":
+            raise CRIError("Unimplemented", f"unknown method {name}")
         conditions = [{"type": "RuntimeReady", "status": True}, {"type": "NetworkReady", "status": self.network_ready}]
         return {"status": {"conditions": conditions}}
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from pybernetes.api.resources import EVENTS, NODES, PODS
+from pybernetes.client.transport import TransportError
 from pybernetes.kubelet import linux
 from pybernetes.kubelet.cgroups import Cgroups
 from pybernetes.kubelet.kubelet import Kubelet
@@ -34,11 +35,62 @@ class InlineExecutor(ThreadPoolExecutor):
         return future
 
 
+class CutResponse:
+    """An answer whose stream breaks when the wire is cut."""
+
+    def __init__(self, inner, wire: Wire) -> None:
+        self._inner, self._wire = inner, wire
+        self.status, self.headers = inner.status, inner.headers
+
+    async def read(self) -> bytes:
+        return await self._inner.read()
+
+    async def chunks(self):
+        loop = asyncio.get_running_loop()
+        stream = aiter(self._inner.chunks())
+        while True:
+            chunk, cut = loop.create_task(anext(stream, None)), loop.create_task(self._wire.down.wait())
+            await asyncio.wait((chunk, cut), return_when=asyncio.FIRST_COMPLETED)
+            cut.cancel()
+            if not chunk.done():
+                chunk.cancel()
+                raise TransportError("connection cut", sent=True)
+            if chunk.result() is None:
+                return
+            yield chunk.result()
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+class Wire:
+    """A transport that can be cut and mended."""
+
+    def __init__(self, inner) -> None:
+        self._inner = inner
+        self.down = asyncio.Event()
+
+    async def send(self, request):
+        if self.down.is_set():
+            raise TransportError("connection refused", sent=False)
+        return CutResponse(await self._inner.send(request), self)
+
+    def close(self) -> None:
+        self._inner.close()
+
+
 class NodeInMemory:
     def __init__(self, cluster: Cluster, runtime: FakeRuntime, kubelet: Kubelet) -> None:
         self.cluster, self.runtime, self.kubelet = cluster, runtime, kubelet
         self.clock = cluster.clock
         self.client = cluster.client
+
+    def cut(self) -> None:
+        """The API server is away for the kubelet."""
+        self.kubelet.client.transport.down.set()
+
+    def mend(self) -> None:
+        self.kubelet.client.transport.down.clear()
 
     async def create(self, pod: dict[str, Any]) -> dict[str, Any]:
         meta = {k: v for k, v in pod["metadata"].items() if k in ("name", "namespace", "labels", "annotations")}
@@ -74,21 +126,23 @@ def settings_in(tmp_path: Path, **more: Any) -> KubeletSettings:
     return KubeletSettings("node", **(values | more))
 
 
-def machine_for(settings: KubeletSettings) -> Machine:
-    machine = Machine(4, 8 << 30, ("192.0.2.10",), "node", "amd64", "6.1", "Test", "m", "m", "boot-1")
+def machine_for(settings: KubeletSettings, boot: str = "boot-1") -> Machine:
+    machine = Machine(4, 8 << 30, ("192.0.2.10",), "node", "amd64", "6.1", "Test", "m", "m", boot)
     machine.capacity, machine.allocatable = resources(machine, settings)
     return machine
 
 
 @asynccontextmanager
-async def running_kubelet(cluster: Cluster, runtime: FakeRuntime, settings: KubeletSettings):
+async def running_kubelet(cluster: Cluster, runtime: FakeRuntime, settings: KubeletSettings, boot: str = "boot-1"):
+    client = cluster.client_as("system:node:node", ("system:nodes",))
+    client.transport = Wire(client.transport)  # type: ignore[assignment]
     kubelet = Kubelet(
         settings,
-        cluster.client_as("system:node:node", ("system:nodes",)),
+        client,
         clock=cluster.clock,
         rng=random.Random(1),
         cri=runtime,  # type: ignore[arg-type]
-        machine=machine_for(settings),
+        machine=machine_for(settings, boot),
         cgroups=Cgroups("/test", version=1, per_qos=False, root=settings.root_dir),
     )
     task = asyncio.get_running_loop().create_task(kubelet.run())
@@ -99,6 +153,9 @@ async def running_kubelet(cluster: Cluster, runtime: FakeRuntime, settings: Kube
             task.result()
         yield kubelet
     finally:
+        if task.done():
+            # It must never end by itself: what ended it is what the test should show.
+            task.result()
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 

@@ -436,3 +436,175 @@ def test_static_pods_and_their_mirrors(play, tmp_path):
         assert node.runtime.containers == {}
 
     play(test, static_pod_path=manifests)
+
+
+# -- faults --------------------------------------------------------------------------------------------------------------
+
+
+def test_an_api_server_that_is_away_for_ten_minutes(play):
+    def script(name, attempt):
+        return Program(runs=100 if name == "job" else None, code=0)
+
+    async def test(node):
+        await node.create(pod(container("c"), container("job"), restartPolicy="OnFailure"))
+        await node.until(ready)
+        node.cut()
+        await node.clock.sleep(50)
+        node.runtime.crash("c", 9)
+        await node.clock.sleep(550)
+        assert [c.state for c in node.runtime.of("c")] == ["CONTAINER_EXITED", "CONTAINER_RUNNING"]
+        node.mend()
+        seen = await node.until(lambda p: by_name(p)["c"]["restartCount"] == 1, timeout=60)
+        assert by_name(seen)["job"]["state"]["terminated"]["exitCode"] == 0
+        await node.client.delete(PODS, "p", "default")
+        await node.until_gone(timeout=90)
+
+    play(test, script)
+
+
+def test_a_node_that_was_rebooted(play):
+    async def test(node):
+        await node.create(pod(container("c"), init=(container("i"),), meta={"name": "web"}))
+        await node.create(pod(container("once"), restartPolicy="Never", meta={"name": "job"}))
+        await node.until(ready, "web")
+        await node.until(ready, "job")
+        for sandbox in list(node.runtime.sandboxes):
+            node.runtime.kill_sandbox(sandbox)
+        async with running_kubelet(node.cluster, node.runtime, node.kubelet.settings, boot="boot-2"):
+            again = await node.until(lambda p: ready(p) and by_name(p)["c"]["restartCount"] == 1, "web", timeout=60)
+            assert by_name(again, "initContainerStatuses")["i"]["restartCount"] >= 0
+            assert (await node.until_phase("Failed", "job", timeout=60))["status"]["containerStatuses"][0][
+                "restartCount"
+            ] == 0
+
+    def script(name, attempt):
+        return Program(runs=1) if name == "i" else Program()
+
+    play(test, script)
+
+
+def test_what_a_dead_kubelet_left_behind_is_cleaned_up(play, tmp_path):
+    stray = tmp_path / "kubelet/pods/gone-uid/volumes/kubernetes.io~empty-dir/v"
+    stray.mkdir(parents=True)
+    (stray / "file").write_text("x")
+
+    async def test(node):
+        await node.clock.sleep(5)
+        assert not (tmp_path / "kubelet/pods/gone-uid").exists()
+
+    play(test)
+
+
+def test_a_full_disk_delays_a_pod(play, monkeypatch):
+    from pybernetes.kubelet.volumes import manager
+
+    full = {"now": True}
+    real = manager.empty_dir
+
+    def empty_dir(*args):
+        if full["now"]:
+            raise OSError(28, "No space left on device", "v")
+        return real(*args)
+
+    monkeypatch.setattr(manager, "empty_dir", empty_dir)
+
+    async def test(node):
+        c = container("c", volumeMounts=[{"name": "v", "mountPath": "/v"}])
+        await node.create(pod(c, volumes=[{"name": "v", "emptyDir": {}}]))
+        await node.clock.sleep(10)
+        assert "No space left on device" in (await node.events("FailedMount"))[0]
+        full["now"] = False
+        await node.until(ready, timeout=130)
+
+    play(test)
+
+
+def test_a_runtime_that_does_not_stop_a_container(play):
+    async def test(node):
+        await node.create(pod(container("c")))
+        await node.until(ready)
+        for _ in range(3):
+            node.runtime.fail("StopContainer", "context deadline exceeded", "DeadlineExceeded")
+        await node.client.delete(PODS, "p", "default")
+        await node.until_gone(timeout=60)
+        assert len(node.runtime.asked("StopContainer")) == 4
+        assert any("error killing pod" in m for m in await node.events("FailedKillPod"))
+
+    play(test)
+
+
+def test_eviction_under_memory_pressure(play, monkeypatch):
+    from pybernetes.kubelet.node import evicting
+
+    free = {"bytes": 1 << 30}
+    monkeypatch.setattr(evicting, "meminfo", lambda: {"MemAvailable": free["bytes"], "MemTotal": 8 << 30})
+
+    async def test(node):
+        await node.create(pod(container("c"), terminationGracePeriodSeconds=1))
+        await node.until(ready)
+        free["bytes"] = 10 << 20
+        evicted = await node.until_phase("Failed", timeout=60)
+        assert evicted["status"]["reason"] == "Evicted"
+        assert evicted["status"]["message"].startswith(
+            "The node was low on resource: memory. Threshold quantity: 102400Ki"
+        )
+        assert is_condition_true(evicted, "DisruptionTarget")
+        pressed = await node.cluster.wait_for(
+            NODES, "node", lambda n: is_condition_true(n, "MemoryPressure"), timeout=20
+        )
+        assert get_condition(pressed, "MemoryPressure")["reason"] == "KubeletHasInsufficientMemory"
+        await node.create(pod(container("c"), meta={"name": "late"}))
+        late = await node.until_phase("Failed", "late")
+        assert late["status"]["message"] == "Pod was rejected: The node had condition: [MemoryPressure]. "
+
+    play(test, eviction_hard={"memory.available": "100Mi"}, eviction_pressure_transition_period=60.0)
+
+
+def test_graceful_shutdown_of_the_node(play):
+    async def test(node):
+        await node.create(pod(container("c")))
+        await node.create(pod(container("c"), meta={"name": "vital"}, priorityClassName="system-node-critical"))
+        await node.until(ready)
+        await node.until(ready, "vital")
+        begun = node.clock.now()
+        await node.kubelet.shutdown.begin()
+        assert 30 <= node.clock.now() - begun <= 33
+        stopped = node.runtime.asked("StopContainer")
+        assert stopped == ["StopContainer c 20", "StopContainer c 10"]
+        ended = await node.until_phase("Failed", timeout=20)
+        assert ended["status"]["reason"] == "Terminated"
+
+    play(
+        test,
+        lambda name, attempt: Program(ignores_term=True),
+        shutdown_grace_period=30.0,
+        shutdown_grace_period_critical_pods=10.0,
+    )
+
+
+def test_resizing_a_running_pod(play):
+    async def test(node):
+        c = container("c", resources={"requests": {"cpu": "1"}})
+        await node.create(pod(c))
+        await node.until(ready)
+
+        async def resize(cpu):
+            now = await node.pod()
+            now["spec"]["containers"][0]["resources"]["requests"]["cpu"] = cpu
+            await node.client.update(PODS, now, subresource="resize")
+
+        await resize("2")
+        grown = await node.until(lambda p: by_name(p)["c"].get("allocatedResources") == {"cpu": "2"})
+        assert node.runtime.asked("UpdateContainerResources") == ["UpdateContainerResources c 2048"]
+        assert by_name(grown)["c"]["restartCount"] == 0
+        await node.create(pod(container("c", resources={"requests": {"cpu": "1500m"}}), meta={"name": "other"}))
+        await node.until(ready, "other")
+        await resize("3")
+        refused = await node.until(lambda p: get_condition(p, "PodResizePending") is not None)
+        assert get_condition(refused, "PodResizePending")["reason"] == "Deferred"
+        assert by_name(refused)["c"]["allocatedResources"] == {"cpu": "2"}
+        await node.client.delete(PODS, "other", "default")
+        await node.until(lambda p: by_name(p)["c"].get("allocatedResources") == {"cpu": "3"}, timeout=60)
+        assert any(m.startswith("Pod resize completed: ") for m in await node.events("ResizeCompleted"))
+
+    play(test)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import shutil
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from typing import Any
 
 from ..api.errors import StatusError
 from ..api.meta import Object, name_of, namespace_of, uid_of
+from ..api.pod_resources import pod_requests
 from ..api.resources import NODES, PODS, SERVICES
 from ..client.events import WARNING, EventRecorder
 from ..client.informer import DELETED, Informer
@@ -95,6 +97,7 @@ class Kubelet:
         self._group: asyncio.TaskGroup | None = None
         self._pressures: frozenset[str] = frozenset()
         self._orphans: set[str] = set()
+        self._burstable = -1
         self._build()
 
     # -- putting together ------------------------------------------------------------------------------------------
@@ -128,10 +131,13 @@ class Kubelet:
         if self.client is None:
             return None, None, None
         name, clock, client = self.settings.node_name, self.clock, self.client
-        pods = Informer(client, PODS, clock=clock, field_selector=f"spec.nodeName={name}", rng=self._rng)
+        chosen = f"spec.nodeName={name}"
+        pods = Informer(client, PODS, clock=clock, field_selector=chosen, transform=_slim, rng=self._rng)
         pods.add_index("uid", lambda pod: [uid_of(pod)])
         services = Informer(client, SERVICES, clock=clock, transform=_essence_of_service, rng=self._rng)
-        nodes = Informer(client, NODES, clock=clock, field_selector=f"metadata.name={name}", rng=self._rng)
+        nodes = Informer(
+            client, NODES, clock=clock, field_selector=f"metadata.name={name}", transform=_slim, rng=self._rng
+        )
         return pods, services, nodes
 
     def _build(self) -> None:
@@ -440,6 +446,9 @@ class Kubelet:
         """Ends what runs without being wanted, at the start and whenever something unknown turns up."""
         self._orphans |= {uid for uid in self.cache.pods if uid not in self.workers}
         while True:
+            self._weigh_burstable()
+            namespaces = {namespace_of(p) for p in self.workers.pods()} | {""}
+            self.objects.prune(namespaces.__contains__)
             if self._sources_ready():
                 for uid in list(self._orphans):
                     self._orphans.discard(uid)
@@ -447,14 +456,31 @@ class Kubelet:
                     if uid not in self.workers and runtime is not None:
                         log.info("ending a pod that nobody wants", uid=uid, name=runtime.name)
                         self.workers.start(pod_from_runtime(runtime), lifecycle.Gone())
-                await asyncio.to_thread(self._remove_stray_files)
+                await self._remove_strays()
             await self.clock.sleep(_HOUSEKEEPING)
 
     def _sources_ready(self) -> bool:
         return self._informer is None or self._informer.synced
 
-    def _remove_stray_files(self) -> None:
-        return
+    async def _remove_strays(self) -> None:
+        """Takes down directories and cgroups of pods that nobody works on and that the runtime does not hold."""
+        pods = self.settings.pods_dir
+        strays = {e.name for e in os.scandir(pods) if e.is_dir(follow_symlinks=False)} if pods.is_dir() else set()
+        strays |= self.cgroups.pod_uids()
+        for uid in strays - set(self.cache.pods) - {uid_of(p) for p in self.workers.pods()}:
+            try:
+                await self.volumes.unmount(uid)
+                await asyncio.to_thread(self.cgroups.remove_pod, uid)
+            except (OSError, CRIError) as failure:
+                log.warning("stray pod not cleaned up", uid=uid, error=str(failure))
+
+    def _weigh_burstable(self) -> None:
+        """The burstable class weighs as much as its pods ask for together."""
+        asked = (pod_requests(p["spec"]).get("cpu") for p in self.active_pods() if qos_class(p) == "Burstable")
+        milli = sum(int(a * 1000) for a in asked if a is not None)
+        if milli != self._burstable:
+            self._burstable = milli
+            self.cgroups.set_burstable_shares(milli)
 
     # -- probes (probes.ProbeHost) ---------------------------------------------------------------------------------
 
@@ -494,6 +520,12 @@ class Kubelet:
 
 def _condition(condition: Any) -> str:
     return f"{condition.get('type', '')}={'true' if condition.get('status') else 'false'} reason:{condition.get('reason', '')} message:{condition.get('message', '')}"
+
+
+def _slim(pod: Object) -> Object:
+    """Without what only the API server and people who debug apply patches look at."""
+    meta = pod.get("metadata") or {}
+    return {**pod, "metadata": {k: v for k, v in meta.items() if k != "managedFields"}}
 
 
 def _essence_of_service(service: Object) -> Object:

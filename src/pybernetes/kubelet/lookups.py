@@ -62,20 +62,27 @@ def find_container(
     spec = container_spec(pod, container)
     if spec is None:
         raise not_found_container(container, pod)
-    instances = _newest(kubelet, pod, container)
-    if previous:
-        # A container that waits to be started again has its former end as the newest instance.
-        ended = [c for c in instances if c.state == EXITED]
-        if instances and instances[0].state == EXITED and len(ended) == 1 and not _waits(kubelet, pod, container):
-            ended = []
-        if not ended:
-            raise bad_request(f'previous terminated container "{container}" in pod "{name}" not found')
-        chosen = ended[0] if instances[0].state != EXITED or _waits(kubelet, pod, container) else ended[1]
-    else:
-        if not instances:
-            raise bad_request(_waiting_text(kubelet, pod, container))
-        chosen = instances[0]
+    chosen = _chosen(kubelet, pod, container, previous)
     return _reference(kubelet, pod, spec, chosen)
+
+
+def _chosen(kubelet: Kubelet, pod: Object, container: str, previous: bool) -> Container:
+    """The instance that the status speaks of: a container that waits to be started again is still known by its last end."""
+    status = _status_of(kubelet, pod, container)
+    state = status.get("state") or {}
+    ended = ((status.get("lastState") or {}).get("terminated") or {}).get("containerID")
+    where = f'container "{container}" in pod "{name_of(pod)}"'
+    if previous:
+        identity = ended
+        missing = f"previous terminated {where} not found"
+    else:
+        here = (state.get("terminated") or {}).get("containerID")
+        identity = (status.get("containerID") if "running" in state else here) or ended
+        missing = _waiting_text(kubelet, pod, container)
+    found = next((c for c in _newest(kubelet, pod, container) if c.full_id == identity), None)
+    if found is None:
+        raise bad_request(missing)
+    return found
 
 
 def _status_of(kubelet: Kubelet, pod: Object, container: str) -> Object:
@@ -86,10 +93,6 @@ def _status_of(kubelet: Kubelet, pod: Object, container: str) -> Object:
                 found: Object = entry
                 return found
     return {}
-
-
-def _waits(kubelet: Kubelet, pod: Object, container: str) -> bool:
-    return "waiting" in (_status_of(kubelet, pod, container).get("state") or {})
 
 
 def _waiting_text(kubelet: Kubelet, pod: Object, container: str) -> str:

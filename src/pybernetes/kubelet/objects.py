@@ -62,6 +62,13 @@ class ObjectCache:
                 return None
             raise
 
+    async def list_bundles(self, gvr: GVR, signer: str) -> list[Object]:
+        """The trust bundles of one signer. Not kept: volumes are looked at once a minute."""
+        if self._client is None:
+            return []
+        found = await self._client.list(gvr, field_selector=f"spec.signerName={signer}")
+        return list(found.get("items") or ())
+
     async def config_map(self, namespace: str, name: str, *, fresh: bool = False) -> Object | None:
         return await self.get(CONFIG_MAPS, namespace, name, fresh=fresh)
 

@@ -36,6 +36,21 @@ _UNDER_PRESSURE = {
     "DiskPressure": ("KubeletHasDiskPressure", "kubelet has disk pressure"),
     "PIDPressure": ("KubeletHasInsufficientPID", "kubelet has insufficient PID available"),
 }
+_EVENTS = {
+    "KubeletHasSufficientMemory": "NodeHasSufficientMemory",
+    "KubeletHasInsufficientMemory": "NodeHasInsufficientMemory",
+    "KubeletHasNoDiskPressure": "NodeHasNoDiskPressure",
+    "KubeletHasDiskPressure": "NodeHasDiskPressure",
+    "KubeletHasSufficientPID": "NodeHasSufficientPID",
+    "KubeletHasInsufficientPID": "NodeHasInsufficientPID",
+}
+DECLARED_FEATURES = (
+    "ExtendWebSocketsToKubelet",
+    "InPlacePodLevelResourcesVerticalScaling",
+    "InPlacePodVerticalScalingInitContainers",
+    "RestartAllContainersOnContainerExits",
+)
+"""What API servers and schedulers may count on, in order: a pod that needs one of these only comes to a node that has it."""
 
 
 class NodeHealth(Protocol):
@@ -48,10 +63,6 @@ class NodeHealth(Protocol):
     def pressures(self) -> frozenset[str]:
         """Conditions of pressure that hold (MemoryPressure ...)."""
         ...
-
-
-# What API servers and schedulers may count on, in order. The server translates WebSocket streams for the runtime.
-DECLARED_FEATURES = ("ExtendWebSocketsToKubelet",)
 
 
 def condition(kind: str, holds: bool, reason: str, message: str) -> Object:
@@ -157,8 +168,9 @@ class NodeReporter:
             node = self.fresh_node()
             node["status"] = await self._status({})
             try:
-                self.node = await client.create(NODES, node)
                 self._tell("Starting", "Starting kubelet.")
+                self._tell_changes({}, node["status"])
+                self.node = await client.create(NODES, node)
                 await self._report(client)
                 return
             except StatusError as failure:
@@ -278,8 +290,9 @@ class NodeReporter:
             if entry["type"] == "Ready":
                 word = "NodeReady" if entry["status"] == "True" else "NodeNotReady"
                 self._tell(word, f"Node {name} status is now: {word}")
-            elif entry["status"] == "True" or before is not None:
-                self._tell(entry["reason"], f"Node {name} status is now: {entry['reason']}")
+            else:
+                word = _EVENTS[entry["reason"]]
+                self._tell(word, f"Node {name} status is now: {word}")
 
     async def _status_loop(self, client: Client) -> None:
         while True:

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from ...api.errors import StatusError
-from ...api.meta import Object, name_of, namespace_of, uid_of
+from ...api.meta import Object, labels_of, name_of, namespace_of, uid_of
 from ...api.quantity import quantity_value
 from ...api.resources import GVR, PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES
+from ...api.selectors import selector_from_object
 from ...client.transport import TransportError
 from ...concurrency import Clock
 from .. import linux
@@ -27,7 +28,7 @@ from ..settings import KubeletSettings
 from . import subpath
 from .image import ImageMounts
 from .ownership import set_group
-from .payload import Fetched, Payload, VolumeError, bundle_key, needs, payload_of, token_key
+from .payload import Fetched, Payload, VolumeError, bundle_key, needs, payload_of, pem_blocks, token_key
 from .sources import Mounted, empty_dir, host_path, mount_tmpfs, persistent_volume
 from .tokens import TokenManager
 from .writer import write_atomically
@@ -133,10 +134,15 @@ class VolumeManager:
         return Fetched(found["maps"], found["secrets"], given, trusted)
 
     async def _bundle(self, source: Object) -> str | None:
-        if not source.get("name"):
-            raise VolumeError("clusterTrustBundle by signerName is not supported by this kubelet")
-        found = await self._objects.get(TRUST_BUNDLES, "", source["name"])
-        return None if found is None else str((found.get("spec") or {}).get("trustBundle") or "")
+        if source.get("name"):
+            found = await self._objects.get(TRUST_BUNDLES, "", source["name"])
+            return None if found is None else str((found.get("spec") or {}).get("trustBundle") or "")
+        # An absent selector matches nothing, an empty one everything of the signer.
+        selector = source.get("labelSelector")
+        listed = await self._objects.list_bundles(TRUST_BUNDLES, source.get("signerName") or "")
+        chosen = [b for b in listed if selector_from_object(selector).matches(labels_of(b))]
+        certificates = {c for b in chosen for c in pem_blocks((b.get("spec") or {}).get("trustBundle") or "")}
+        return "".join(sorted(certificates)) if certificates else None
 
     def _write(self, target: Path, payload: Payload, group: int | None, in_memory: bool) -> Mounted:
         if not target.is_dir():

@@ -6,6 +6,7 @@ Specified by the API reference of the volume sources; modes, messages and order 
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from ..pod.env import ConfigError, Place, field_value, resource_value
 from ..pod.model import container_spec
 
 DEFAULT_MODE = 0o644
+_PEM = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 
 
 class VolumeError(Exception):
@@ -100,6 +102,11 @@ class Fetched:
 def bundle_key(source: Mapping[str, Any]) -> str:
     name = source.get("name")
     return str(name) if name else f"{source.get('signerName')}|{source.get('labelSelector')}"
+
+
+def pem_blocks(text: str) -> list[str]:
+    """The certificates of a bundle, one by one, each with its line end."""
+    return [block + "\n" for block in _PEM.findall(text)]
 
 
 def token_key(source: Mapping[str, Any]) -> tuple[str, int]:
