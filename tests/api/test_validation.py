@@ -171,8 +171,55 @@ FLOW = {
     "metadata": {"name": "p"},
     "spec": {"type": "Limited", "limited": {"limitResponse": {"type": "Reject"}}},
 }
+WEBHOOKS = {
+    "apiVersion": "admissionregistration.k8s.io/v1",
+    "kind": "ValidatingWebhookConfiguration",
+    "metadata": {"name": "w"},
+    "webhooks": [
+        {
+            "name": "a.example.com",
+            "clientConfig": {"url": "https://example.com/x"},
+            "sideEffects": "None",
+            "admissionReviewVersions": ["v1"],
+            "rules": [{"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"]}],
+        }
+    ],
+}
+API_SERVICE = {
+    "apiVersion": "apiregistration.k8s.io/v1",
+    "kind": "APIService",
+    "metadata": {"name": "v1.example.com"},
+    "spec": {"group": "example.com", "version": "v1", "groupPriorityMinimum": 1, "versionPriority": 1},
+}
+DEFINITION = {
+    "apiVersion": "apiextensions.k8s.io/v1",
+    "kind": "CustomResourceDefinition",
+    "metadata": {"name": "foos.example.com"},
+    "spec": {
+        "group": "example.com",
+        "scope": "Namespaced",
+        "names": {"plural": "foos", "kind": "Foo"},
+        "versions": [
+            {
+                "name": "v1",
+                "served": True,
+                "storage": True,
+                "schema": {
+                    "openAPIV3Schema": {
+                        "type": "object",
+                        "properties": {
+                            "spec": {"type": "object", "properties": {"a": {"type": "string"}}},
+                            "list": {"type": "array", "items": {"type": "string"}},
+                        },
+                    }
+                },
+            }
+        ],
+    },
+}
 GOOD = [POD, SERVICE, CONFIG_MAP, CLAIM, DEPLOYMENT, STATEFUL_SET, DAEMON_SET, JOB, CRON_JOB, AUTOSCALER, BUDGET]
 GOOD += [INGRESS, POLICY, ROLE, BINDING, STORAGE_CLASS, SLICE, PRIORITY, LEASE, RUNTIME, FLOW]
+GOOD += [WEBHOOKS, API_SERVICE, DEFINITION]
 
 
 @pytest.mark.parametrize("obj", GOOD, ids=lambda o: o["kind"])
@@ -180,7 +227,55 @@ def test_valid(obj: Obj) -> None:
     assert create_errors(obj) == []
 
 
+SCHEMA = "spec.validation.openAPIV3Schema"
 REFUSED: list[tuple[Obj, str, Any, list[str]]] = [
+    (
+        WEBHOOKS,
+        "webhooks/0/name",
+        "short",
+        ['webhooks[0].name: Invalid value: "short": should be a domain with at least three segments separated by dots'],
+    ),
+    (
+        WEBHOOKS,
+        "webhooks/0/clientConfig",
+        {"url": "http://example.com"},
+        [
+            "webhooks[0].clientConfig.url: Invalid value: \"http\": 'https' is the only allowed URL scheme; desired "
+            "format: https://host[/path]"
+        ],
+    ),
+    (
+        API_SERVICE,
+        "metadata/name",
+        "v2.example.com",
+        [
+            'metadata.name: Invalid value: "v2.example.com": must be `spec.version+"."+spec.group`: "v1.example.com"',
+        ],
+    ),
+    (
+        DEFINITION,
+        "metadata/name",
+        "bars.example.com",
+        ['metadata.name: Invalid value: "bars.example.com": must be spec.names.plural+"."+spec.group'],
+    ),
+    (
+        DEFINITION,
+        "spec/versions/0/schema/openAPIV3Schema/properties/list/items",
+        None,
+        [f"{SCHEMA}.properties[list].items: Required value: must be specified"],
+    ),
+    (
+        DEFINITION,
+        "spec/versions/0/schema/openAPIV3Schema/properties/spec/type",
+        None,
+        [f"{SCHEMA}.properties[spec].type: Required value: must not be empty for specified object fields"],
+    ),
+    (
+        DEFINITION,
+        "spec/versions/0/schema/openAPIV3Schema/anyOf",
+        [{"properties": {"b": {"minimum": 1}}}],
+        [f"{SCHEMA}.properties[b]: Required value: because it is defined in {SCHEMA}.anyOf[0].properties[b]"],
+    ),
     (POD, "metadata/name", None, ["metadata.name: Required value: name or generateName is required"]),
     (POD, "spec/containers", [], ["spec.containers: Required value"]),
     (POD, "spec/containers/0/name", None, ["spec.containers[0].name: Required value"]),

@@ -253,6 +253,27 @@ def _storage_version(crd: Mapping[str, Any]) -> str:
     return next((v.get("name") or "" for v in versions if v.get("storage")), "")
 
 
+class APIServiceStrategy(_StatusOnly):
+    allow_unconditional_update = False
+
+    def empty_status(self, obj: Obj) -> Obj:
+        if (obj.get("spec") or {}).get("service") is not None:
+            return {}
+        local: Obj = {
+            "type": "Available",
+            "status": "True",
+            "lastTransitionTime": (obj.get("metadata") or {}).get("creationTimestamp"),
+            "reason": "Local",
+            "message": "Local APIServices are always available",
+        }
+        return {"conditions": [local]}
+
+    def prepare_status(self, new: Obj, old: Obj, now: str) -> None:
+        metadata, stored = section(new, "metadata"), old.get("metadata") or {}
+        for field in ("labels", "annotations", "finalizers", "ownerReferences"):
+            keep(metadata, stored, field)
+
+
 class CSRStrategy(_StatusOnly):
     """The requester is written by the server; spec never changes; approval and status are separate doors."""
 
@@ -387,7 +408,7 @@ STRATEGIES: dict[tuple[str, str], StrategyFactory] = {
     (_ADMISSION, "mutatingadmissionpolicies"): _AdmissionStrategy,
     (_ADMISSION, "mutatingadmissionpolicybindings"): _AdmissionStrategy,
     ("apiextensions.k8s.io", "customresourcedefinitions"): CRDStrategy,
-    ("apiregistration.k8s.io", "apiservices"): _StatusOnly,
+    ("apiregistration.k8s.io", "apiservices"): APIServiceStrategy,
     ("certificates.k8s.io", "certificatesigningrequests"): CSRStrategy,
     ("flowcontrol.apiserver.k8s.io", "flowschemas"): FlowControlStrategy,
     ("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations"): FlowControlStrategy,

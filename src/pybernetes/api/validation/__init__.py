@@ -40,9 +40,11 @@ def _modules() -> tuple[dict[tuple[str, str], Create], dict[tuple[str, str, str]
 def _families() -> list[Any]:
     from . import (
         admission,
+        aggregation,
         autoscaling,
         certificates,
         core,
+        custom,
         discovery,
         events,
         flowcontrol,
@@ -59,7 +61,8 @@ def _families() -> list[Any]:
     )
 
     first = [pods, core, services, persistent_volumes, quotas, events, workloads, jobs]
-    return [*first, autoscaling, policies, rbac, discovery, networking, storage, flowcontrol, certificates, admission]
+    second = [autoscaling, policies, rbac, discovery, networking, storage, flowcontrol, certificates]
+    return [*first, *second, admission, aggregation, custom]
 
 
 _RBAC = "rbac.authorization.k8s.io"
