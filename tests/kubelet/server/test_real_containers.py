@@ -21,6 +21,7 @@ import pytest
 
 from pybernetes.api.errors import StatusError
 from pybernetes.apiserver.streaming import KubeletTLS, StreamingContext
+from pybernetes.kubelet import cgroups
 from pybernetes.kubelet.interfaces import ContainerRef
 from pybernetes.kubelet.server import KubeletServer, ServerSettings
 from streams.backend import CLOCK, make_pki
@@ -152,6 +153,9 @@ async def real_world(base: Path):
                     task.cancel()
                     await machine.cri.stop_pod_sandbox(sandbox)
                     await machine.cri.remove_pod_sandbox(sandbox)
+                    for controller in cgroups.ROOT.iterdir():
+                        cgroups.remove_tree(controller / machine.name)
+                    cgroups.remove_tree(cgroups.ROOT / machine.name)
 
 
 @pytest.fixture(params=["websocket", "spdy"])
