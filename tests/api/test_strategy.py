@@ -137,3 +137,21 @@ def test_a_status_update_does_not_undo_a_deletion() -> None:
     new: dict[str, Any] = {"metadata": {"name": "a"}, "spec": {}, "status": {"phase": "Running"}}
     strategy_for(PODS).prepare_for_status_update(new, stored)
     assert new["metadata"]["deletionTimestamp"] == "2026-01-01T00:00:00Z"
+
+
+def test_gated_fields_are_dropped_unless_stored() -> None:
+    spec: dict[str, Any] = {
+        "schedulingGroup": {"podGroupName": "g"},
+        "containers": [{"name": "a", "lifecycle": {"stopSignal": "SIGINT"}}],
+        "volumes": [{"name": "v", "projected": {"sources": [{"podCertificate": {"signerName": "a/b"}}]}}],
+    }
+    pod: dict[str, Any] = {"metadata": {"name": "p"}, "spec": copy.deepcopy(spec)}
+    strategy_for(PODS).prepare_for_create(pod)
+    assert "schedulingGroup" not in pod["spec"] and "lifecycle" not in pod["spec"]["containers"][0]
+    assert pod["spec"]["volumes"][0]["projected"]["sources"] == [{}]
+    update: dict[str, Any] = {"metadata": {"name": "p"}, "spec": copy.deepcopy(spec)}
+    strategy_for(PODS).prepare_for_update(update, {"metadata": {"name": "p"}, "spec": copy.deepcopy(spec)})
+    assert update["spec"] == spec
+    deployment: dict[str, Any] = {"metadata": {}, "spec": {"template": {"spec": copy.deepcopy(spec)}}}
+    strategy_for(DEPLOYMENTS).prepare_for_create(deployment)
+    assert "schedulingGroup" not in deployment["spec"]["template"]["spec"]

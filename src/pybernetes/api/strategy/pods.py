@@ -17,6 +17,7 @@ from .base import (
     semantically_equal,
     set_generation,
 )
+from .gated import drop_gated_fields
 
 GATED_MESSAGE = "Scheduling is blocked due to non-empty scheduling gates"
 _CONTAINER_LISTS = ("initContainers", "containers", "ephemeralContainers")
@@ -52,9 +53,14 @@ class PodStrategy(Strategy):
     def prepare_for_create(self, obj: Obj, *, user: Mapping[str, Any] | None = None) -> None:
         super().prepare_for_create(obj, user=user)
         spec = section(obj, "spec")
+        drop_gated_fields(spec, None)
         labels = (obj.get("metadata") or {}).get("labels") or {}
         _merge_label_keys(spec, labels)
         _apply_apparmor_annotations(obj, spec)
+
+    def prepare_for_update(self, new: Obj, old: Obj, *, now: str = "") -> None:
+        drop_gated_fields(new.get("spec"), old.get("spec"))
+        super().prepare_for_update(new, old, now=now)
 
     def prepare_status(self, new: Obj, old: Obj, now: str) -> None:
         metadata, status = section(new, "metadata"), section(new, "status")

@@ -15,6 +15,7 @@ from .base import (
     semantically_equal,
     set_generation,
 )
+from .gated import drop_gated_template_fields
 from .scale import Scalable
 
 JOB_NAME_LABELS = ("job-name", "batch.kubernetes.io/job-name")
@@ -29,6 +30,14 @@ class _Workload(Strategy):
     tracks_generation = True
     warns_of_name = False
     """Pods are named after the object: a name that is no DNS label makes odd host names."""
+
+    def prepare_for_create(self, obj: Obj, *, user: Mapping[str, object] | None = None) -> None:
+        drop_gated_template_fields(obj, None)
+        super().prepare_for_create(obj, user=user)
+
+    def prepare_for_update(self, new: Obj, old: Obj, *, now: str = "") -> None:
+        drop_gated_template_fields(new, old)
+        super().prepare_for_update(new, old, now=now)
 
     def warnings_on_create(self, obj: Obj) -> list[str]:
         from .warnings import name_warnings, template_warnings
