@@ -85,3 +85,32 @@ async def test_field_validation(client):
     with pytest.raises(StatusError) as failure:
         await client.request("POST", "/api/v1/namespaces/default/configmaps", obj, query={"fieldValidation": "Strict"})
     assert 'strict decoding error: unknown field "nope"' in failure.value.message
+
+
+async def test_large_lists_are_written_in_parts(server, client):
+    server.reader.STREAMED, server.reader.SLICE = 3, 2
+    for name in "abcde":
+        await client.create(CONFIG_MAPS, config_map(name))
+    listed = await client.list(CONFIG_MAPS)
+    assert [i["metadata"]["name"] for i in listed["items"]] == list("abcde")
+    table = await client.request(
+        "GET", "/api/v1/configmaps", accept="application/json;as=Table;g=meta.k8s.io;v=v1,application/json"
+    )
+    assert [r["cells"][0] for r in table["rows"]] == list("abcde")
+
+
+async def test_pods_of_a_node_are_found_by_index(server, client):
+    from pybernetes.api.resources import PODS
+
+    for number in range(6):
+        pod = {
+            "metadata": {"name": f"p{number}", "namespace": "default" if number % 2 else "kube-system"},
+            "spec": {"nodeName": f"n{number // 3}", "containers": [{"name": "c", "image": "i"}]},
+        }
+        await client.create(PODS, pod)
+    listed = await client.list(PODS, field_selector="spec.nodeName=n0")
+    assert [i["metadata"]["name"] for i in listed["items"]] == ["p1", "p0", "p2"]
+    listed = await client.list(PODS, "default", field_selector="spec.nodeName=n0,metadata.name!=p9")
+    assert [i["metadata"]["name"] for i in listed["items"]] == ["p1"]
+    await client.delete(PODS, "p1", "default", grace_period_seconds=0)
+    assert (await client.list(PODS, "default", field_selector="spec.nodeName=n0"))["items"] == []

@@ -26,6 +26,7 @@ class ProtobufView:
     content_type = protobuf.CONTENT_TYPE
     stream_type = protobuf.WATCH_CONTENT_TYPE
     cacheable = True
+    streams = False
 
     def __init__(self, gvk: GVK, list_kind: str, convert: Convert | None) -> None:
         self.key = f"protobuf:{gvk.group}/{gvk.version}"

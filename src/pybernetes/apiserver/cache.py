@@ -59,7 +59,10 @@ class ResourceCache:
     WINDOW_BYTES = 16 << 20
     WINDOW_MINIMUM = 128
 
-    def __init__(self, gvr: GVR, namespaced: bool, prefix: str, fields: Fields | None = None) -> None:
+    def __init__(
+        self, gvr: GVR, namespaced: bool, prefix: str, fields: Fields | None = None, indexed: str = ""
+    ) -> None:
+        """``indexed`` is a selectable field by which objects can be found without looking at all of them."""
         self.gvr = gvr
         self.namespaced = namespaced
         self.prefix = prefix
@@ -78,6 +81,8 @@ class ResourceCache:
         self.listeners: list[Listener] = []
         self.on_change: Callable[[Change], None] | None = None
         """Set by the watch dispatcher."""
+        self.indexed = indexed
+        self._index: dict[str, dict[tuple[str, str], Entry]] = {}
         self.joined: dict[tuple[str, ...], tuple[int, bytes]] = {}
 
     # -- filling ----------------------------------------------------------------------------------------------------
@@ -189,12 +194,28 @@ class ResourceCache:
             else:
                 names.append(entry.name)
             self.count += 1
+        if self.indexed:
+            self._reindex(space.entries.get(entry.name), entry)
         space.entries[entry.name] = entry
+
+    def _reindex(self, old: Entry | None, new: Entry | None) -> None:
+        if old is not None:
+            value = old.field(self.indexed)
+            bucket = self._index.get(value)
+            if bucket is not None:
+                bucket.pop((old.namespace, old.name), None)
+                if not bucket:
+                    del self._index[value]
+        if new is not None:
+            self._index.setdefault(new.field(self.indexed), {})[new.namespace, new.name] = new
 
     def _remove(self, entry: Entry) -> None:
         space = self.spaces.get(entry.namespace)
-        if space is None or space.entries.pop(entry.name, None) is None:
+        gone = space.entries.pop(entry.name, None) if space is not None else None
+        if space is None or gone is None:
             return
+        if self.indexed:
+            self._reindex(gone, None)
         self.count -= 1
         del space.names[bisect.bisect_left(space.names, entry.name)]
         if not space.entries:
@@ -233,6 +254,21 @@ class ResourceCache:
         for prefix in self._order[bisect.bisect_left(self._order, first + "/") :]:
             yield from self.select(prefix[:-1], after if prefix[:-1] == first else "")
 
+    def by_index(self, value: str) -> list[Entry]:
+        """The entries whose indexed field has this value, in key order."""
+        found = self._index.get(value, {}).values()
+        return sorted(found, key=lambda e: (e.namespace + "/", e.name))
+
+    def remaining(self, namespace: str, after: str) -> int:
+        """How many entries ``select`` would give after a key suffix."""
+        first, _, name = after.rpartition("/")
+        space = self.spaces.get(namespace or first)
+        left = len(space.names) - bisect.bisect_right(space.names, name) if space is not None else 0
+        if namespace or not self.namespaced:
+            return left
+        later = self._order[bisect.bisect_right(self._order, first + "/") :]
+        return left + sum(len(self.spaces[n[:-1]].names) for n in later)
+
     def size(self, namespace: str = "") -> int:
         if namespace or not self.namespaced:
             space = self.spaces.get(namespace)
@@ -260,5 +296,8 @@ class ResourceCache:
         assert self._order == sorted(f"{n}/" for n in self.spaces)
         for space in self.spaces.values():
             assert space.names == sorted(space.entries)
+        if self.indexed:
+            assert sum(len(b) for b in self._index.values()) == self.count
+            assert all(e.field(self.indexed) == v for v, b in self._index.items() for e in b.values())
         assert all(a.revision <= b.revision for a, b in zip(self.log, self.log[1:], strict=False))
         assert not self.log or self.log[0].revision > self.horizon

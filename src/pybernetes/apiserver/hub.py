@@ -60,12 +60,12 @@ class Hub:
 
     # -- resources --------------------------------------------------------------------------------------------------
 
-    def add(self, gvr: GVR, namespaced: bool, prefix: str, fields: Fields | None) -> Dispatcher:
+    def add(self, gvr: GVR, namespaced: bool, prefix: str, fields: Fields | None, indexed: str = "") -> Dispatcher:
         """A cache for a resource; ``load`` fills it."""
         existing = self.dispatchers.get(prefix)
         if existing is not None:
             return existing
-        cache = ResourceCache(gvr, namespaced, prefix, fields)
+        cache = ResourceCache(gvr, namespaced, prefix, fields, indexed)
         dispatcher = self.dispatchers[prefix] = Dispatcher(cache, self.clock, self._soon)
         table, *rest = self._table, *prefix[len(ROOT) : -1].split("/")
         for part in rest[:-1]:

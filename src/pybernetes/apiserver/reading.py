@@ -11,7 +11,7 @@ import binascii
 import hashlib
 import hmac
 import random
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -61,6 +61,9 @@ class Reader:
 
     # Joined lists are kept while nothing changes; beyond this many bytes they are made anew each time.
     KEEP_JOINED = 24 << 20
+    STREAMED = 5000
+    """Lists of more objects than this are written in slices."""
+    SLICE = 500
     MIN_WATCH_TIMEOUT = 1800
 
     def __init__(self, hub: Hub, rng: random.Random, secret: bytes = b"") -> None:
@@ -101,6 +104,12 @@ class Reader:
         revision = exact or self._hub.revision
         scope = Scope(info.namespace, "", options.labels, options.fields)
         after = token.after if token is not None else ""
+        whole = (
+            not after and not options.limit and not scope.filtered and "yaml" not in request.headers.get("accept", "")
+        )
+        if whole and view.streams and cache.size(info.namespace) > self.STREAMED:
+            entries = tuple(cache.select(info.namespace))
+            return Response(200, self._stream(view, revision, entries), view.content_type)
         if not after and not options.limit:
             items = self._joined(cache, scope, view)
             return _answer(view, revision, "", None, items)
@@ -115,8 +124,18 @@ class Reader:
             key = f"{last.namespace}/{last.name}" if cache.namespaced else last.name
             proceed = self._seal(_Token(key, revision), info.namespace)
             if not scope.filtered:
-                remaining = sum(1 for _ in cache.select(info.namespace, key))
+                remaining = cache.remaining(info.namespace, key)
         return _answer(view, revision, proceed, remaining, view.items(page))
+
+    async def _stream(self, view: View, revision: int, entries: tuple[Entry, ...]) -> AsyncIterator[bytes]:
+        """A list that is too large to be made in one go: other requests get their turn in between."""
+        head, _, tail = view.list(revision, "", None, b"")
+        yield head
+        for start in range(0, len(entries), self.SLICE):
+            part = view.items(entries[start : start + self.SLICE])
+            yield b"," + part if start else part
+            await self._hub.clock.sleep(0)
+        yield tail
 
     async def _freshen(self, options: ListOptions, token: _Token | None) -> int:
         """Waits until the cache is as new as asked; returns the exact revision that is wanted, 0 where any newer will do."""
@@ -138,14 +157,13 @@ class Reader:
         return 0
 
     def _joined(self, cache: ResourceCache, scope: Scope, view: View) -> bytes:
-        cacheable = getattr(view, "cacheable", True)
         key = (view.key, *scope.key)
-        if cacheable:
+        if view.cacheable:
             kept = cache.joined.get(key)
             if kept is not None:
                 return kept[1]
         items = view.items(self._matching(cache, scope, ""))
-        if cacheable and sum(size for size, _ in cache.joined.values()) + len(items) <= self.KEEP_JOINED:
+        if view.cacheable and sum(size for size, _ in cache.joined.values()) + len(items) <= self.KEEP_JOINED:
             cache.joined[key] = (len(items), items)
         return items
 
@@ -156,6 +174,9 @@ class Reader:
                 if requirement.field == "metadata.name" and not requirement.negated and scope.namespace:
                     entry = cache.get(scope.namespace, requirement.value)
                     return iter([entry] if entry is not None and scope.matches(entry) and not after else [])
+                if requirement.field == cache.indexed and not requirement.negated and not after:
+                    found = cache.by_index(requirement.value)
+                    return (e for e in found if scope.covers(e) and scope.matches(e))
             return (e for e in cache.select(scope.namespace, after) if scope.matches(e))
         return cache.select(scope.namespace, after)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import zlib
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import orjson
 
@@ -18,6 +20,7 @@ from .views import PartialView, TableView, View
 
 GZIP_THRESHOLD = 128 * 1024
 GZIP_LEVEL = 1
+GZIP_INLINE = 512 * 1024
 _INCLUDES = ("", "None", "Metadata", "Object")
 _BROWSERS = ("curl", "Wget", "Mozilla/5.0")
 
@@ -101,14 +104,15 @@ class Renderer:
         """Recodes and compresses a whole body as the client asked."""
         if response.stream is not None or response.upgrade is not None:
             return response
-        if response.content_type.startswith("application/json"):
+        whole = isinstance(response.body, bytes | tuple)
+        if response.content_type.startswith("application/json") and whole:
             if media.format == YAML:
                 response.body = to_yaml(response.whole)
                 response.content_type = YAML + response.content_type.removeprefix("application/json")
             elif wants_pretty(request, media):
                 response.body = indent(response.whole)
         accepted = request.headers.get("accept-encoding")
-        if accepted and "gzip" in accepted and isinstance(response.body, bytes | tuple):
+        if accepted and "gzip" in accepted:
             compress(response)
         return response
 
@@ -141,11 +145,36 @@ def to_yaml(body: bytes) -> bytes:
 
 
 def compress(response: Response) -> None:
-    """gzip, where the body is large enough to be worth the time."""
+    """gzip, where the body is large enough to be worth the time; in another thread where it would take long."""
     body = response.body
-    pieces: tuple[bytes, ...] = body if isinstance(body, tuple) else (body,)  # type: ignore[assignment]
-    if sum(map(len, pieces)) < GZIP_THRESHOLD:
-        return
-    packer = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
-    response.body = b"".join([*(packer.compress(p) for p in pieces), packer.flush()])
+    if isinstance(body, bytes):
+        body = (body,)
+    if isinstance(body, tuple):
+        size = sum(map(len, body))
+        if size < GZIP_THRESHOLD:
+            return
+        if size < GZIP_INLINE:
+            packer = _packer()
+            response.body = b"".join([*(packer.compress(p) for p in body), packer.flush()])
+        else:
+            response.body = _packed(_parts(body))
+    else:
+        response.body = _packed(body)
     response.headers += [("Content-Encoding", "gzip"), ("Vary", "Accept-Encoding")]
+
+
+def _packer() -> Any:
+    return zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
+
+
+async def _parts(body: tuple[bytes, ...]) -> AsyncIterator[bytes]:
+    for piece in body:
+        for start in range(0, len(piece), GZIP_INLINE):
+            yield piece[start : start + GZIP_INLINE]
+
+
+async def _packed(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    packer = _packer()
+    async for part in parts:
+        yield await asyncio.to_thread(packer.compress, part)
+    yield packer.flush()

@@ -18,7 +18,7 @@ import orjson
 
 from ..api.errors import StatusError, unauthorized
 from ..api.meta import Object
-from ..api.resources import GVR, SERVICES, ResourceInfo, builtin_by_gvr, builtin_resources
+from ..api.resources import GVR, PODS, SERVICES, ResourceInfo, builtin_by_gvr, builtin_resources
 from ..concurrency import Clock, logger
 from ..hooks.admission import AdmissionPlugin
 from ..hooks.authorization import Attributes, Authorizer, Decision
@@ -138,7 +138,9 @@ class ApiServer:
             stored_kind = kind if stored == info.gvr else builtin_kind(builtin_by_gvr()[stored])
             resource.storage = stored
             prefix = storage_prefix(stored)
-            resource.dispatcher = self.hub.add(stored, info.namespaced, prefix, stored_kind.fields)
+            # Every kubelet lists and watches the pods of its node.
+            indexed = "spec.nodeName" if stored == PODS else ""
+            resource.dispatcher = self.hub.add(stored, info.namespaced, prefix, stored_kind.fields, indexed)
         return resource
 
     def _allocate_services(self) -> None:

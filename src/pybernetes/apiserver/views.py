@@ -31,6 +31,8 @@ class View(Protocol):
     """The content type of a watch."""
     cacheable: bool
     """Whether the same entry always gives the same bytes."""
+    streams: bool
+    """Whether a list can be written in parts (joined by commas)."""
 
     def item(self, entry: Entry) -> bytes:
         """One object as the body of a GET."""
@@ -78,6 +80,7 @@ class JsonView:
     content_type = "application/json"
     stream_type = "application/json"
     cacheable = True
+    streams = True
 
     def __init__(self, gvk: GVK, list_kind: str, *, typed_items: bool = True) -> None:
         self.gvk = gvk
