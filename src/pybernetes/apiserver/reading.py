@@ -108,8 +108,8 @@ class Reader:
             not after and not options.limit and not scope.filtered and "yaml" not in request.headers.get("accept", "")
         )
         if whole and view.streams and cache.size(info.namespace) > self.STREAMED:
-            entries = tuple(cache.select(info.namespace))
-            return Response(200, self._stream(view, revision, entries), view.content_type)
+            everything = tuple(cache.select(info.namespace))
+            return Response(200, self._stream(view, revision, everything), view.content_type)
         if not after and not options.limit:
             items = self._joined(cache, scope, view)
             return _answer(view, revision, "", None, items)
