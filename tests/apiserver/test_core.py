@@ -114,3 +114,10 @@ async def test_pods_of_a_node_are_found_by_index(server, client):
     assert [i["metadata"]["name"] for i in listed["items"]] == ["p1"]
     await client.delete(PODS, "p1", "default", grace_period_seconds=0)
     assert (await client.list(PODS, "default", field_selector="spec.nodeName=n0"))["items"] == []
+
+async def test_a_given_name_that_is_taken_is_refused_although_there_is_a_prefix(client):
+    config_map = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a-0", "generateName": "a-"}}
+    await client.create(CONFIG_MAPS, config_map, "default")
+    with pytest.raises(StatusError) as caught:
+        await client.create(CONFIG_MAPS, config_map, "default")
+    assert caught.value.reason == "AlreadyExists"

@@ -97,7 +97,7 @@ class Writer:
             obj = attributes.object or obj
             metadata = obj["metadata"]
             self._warn(request, dedup_owner_references(metadata, after_admission=True))
-            self._fill(metadata)
+            generated = self._fill(metadata)
             hook = self.hooks.get(resource.gvr)
             if hook is not None:
                 await hook.before(resource, obj, None, attributes)
@@ -106,7 +106,8 @@ class Writer:
             request.warnings += kind.warnings(obj, None, "")
             attributes.name = metadata.get("name") or ""
             await self.admission.validate(attributes)
-            save = self.committer.create_named if metadata.get("generateName") else self.committer.create
+            # Only a name that we chose may be replaced by another where it is taken.
+            save = self.committer.create_named if generated else self.committer.create
             entry = await save(resource, obj, dry_run=options.dry_run)
             if hook is not None and not options.dry_run:
                 await hook.after(resource, obj, None)
@@ -117,11 +118,14 @@ class Writer:
         finally:
             note(request, attributes)
 
-    def _fill(self, metadata: dict[str, Any]) -> None:
+    def _fill(self, metadata: dict[str, Any]) -> bool:
+        """Sets what the server gives every object; True where the name is one of ours."""
         metadata["creationTimestamp"] = to_time(self.clock.now())
         metadata["uid"] = new_uid(self.rng)
-        if not metadata.get("name") and metadata.get("generateName"):
-            metadata["name"] = generate_name(metadata["generateName"], self.rng)
+        if metadata.get("name") or not metadata.get("generateName"):
+            return False
+        metadata["name"] = generate_name(metadata["generateName"], self.rng)
+        return True
 
     def _refuse(self, resource: Resource, name: str, errors: list[Any]) -> None:
         if errors:

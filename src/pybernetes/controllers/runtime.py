@@ -46,6 +46,13 @@ def is_namespace_terminating(failure: BaseException) -> bool:
     return any(c.get("reason") == "NamespaceTerminating" for c in causes)
 
 
+def is_ambiguous(failure: BaseException) -> bool:
+    """Whether a call may have been carried out although it failed."""
+    if isinstance(failure, TransportError):
+        return failure.sent
+    return isinstance(failure, TimeoutError) or is_status(failure, "Timeout")
+
+
 class Writer:
     """Writes to the API server and shows the answers to the shared informers."""
 
@@ -177,6 +184,8 @@ class Controller:
         self.recorder = EventRecorder(context.client, context.clock, self.component or self.name)
         self.log = logger(f"controllers.{self.name.removesuffix('-controller')}")
         self._informers: list[Informer] = []
+        self._doubts: set[str] = set()
+        """Namespaces in which a pod may have been made that we know nothing of."""
         self.started = False
         self.setup()
 
@@ -307,6 +316,8 @@ class Controller:
         except API_ERRORS as failure:
             if is_namespace_terminating(failure):
                 return None
+            if is_ambiguous(failure):
+                self._doubts.add(namespace_of(owner))
             self.event(owner, WARNING, "FailedCreate", f"Error creating: {failure}")
             raise
         self.event(owner, NORMAL, "SuccessfulCreate", f"Created pod: {name_of(made)}")
@@ -342,7 +353,22 @@ class Controller:
             self.started = True
             for loop in self.background():
                 group.create_task(loop())
-            await run_workers(self.queue, self.context.settings.workers(self), self.sync, self.failed)
+            await run_workers(self.queue, self.context.settings.workers(self), self._work, self.failed)
+
+    async def _work(self, key: str) -> float | None:
+        if self._doubts:
+            await self._clear_doubts(key.rpartition(":")[2].partition("/")[0])
+        return await self.sync(key)
+
+    async def _clear_doubts(self, namespace: str) -> None:
+        """Pods have no names that we choose: one that was made although its answer got lost would be made again. So before
+        anything more is decided in the namespace, the server is asked what there is."""
+        if namespace not in self._doubts:
+            return
+        listed = await self.client.list(PODS, namespace)
+        for pod in listed.get("items") or []:
+            self.context.informers.observe(PODS, {"apiVersion": "v1", "kind": "Pod", **pod})
+        self._doubts.discard(namespace)
 
     def failed(self, key: str, failure: Exception) -> None:
         """Told of every failed sync; the key comes back by itself."""

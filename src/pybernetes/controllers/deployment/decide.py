@@ -296,18 +296,18 @@ class _Plan:
         if sets.total(self.old) == 0:
             return False
         floor = sets.replicas(self.deployment) - sets.max_unavailable(self.deployment)
-        unavailable_new = sets.replicas(self.new) - sets.status_count(self.new, "availableReplicas")
+        unavailable_new = sets.replicas(self.new) - sets.available(self.new)
         room = sets.total(self._all()) - floor - unavailable_new
         if room <= 0:
             return False
         cleaned = 0
         for rs in list(self.old):
-            broken = sets.replicas(rs) - sets.status_count(rs, "availableReplicas")
+            broken = sets.replicas(rs) - sets.available(rs)
             if cleaned < room and broken > 0:
                 count = min(room - cleaned, broken)
                 self._scale_set(rs, sets.replicas(rs) - count)
                 cleaned += count
-        spare = sets.total_status(self._all(), "availableReplicas") - floor
+        spare = sum(map(sets.available, self._all())) - floor
         gone = 0
         for rs in list(self.old):
             count = min(sets.replicas(rs), spare - gone)

@@ -37,6 +37,11 @@ def total_status(sets: Iterable[Object], field: str) -> int:
     return sum(status_count(rs, field) for rs in sets)
 
 
+def available(rs: Object) -> int:
+    """What may be counted on. The status may be of before the set was made smaller: more than it asks for will not stay."""
+    return min(status_count(rs, "availableReplicas"), replicas(rs))
+
+
 def active(sets: Iterable[Object]) -> list[Object]:
     return [rs for rs in sets if replicas(rs) > 0]
 
