@@ -115,6 +115,7 @@ async def test_pods_of_a_node_are_found_by_index(server, client):
     await client.delete(PODS, "p1", "default", grace_period_seconds=0)
     assert (await client.list(PODS, "default", field_selector="spec.nodeName=n0"))["items"] == []
 
+
 async def test_a_given_name_that_is_taken_is_refused_although_there_is_a_prefix(client):
     config_map = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a-0", "generateName": "a-"}}
     await client.create(CONFIG_MAPS, config_map, "default")
