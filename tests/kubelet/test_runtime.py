@@ -9,7 +9,7 @@ import tarfile
 import orjson
 import pytest
 
-from pybernetes.kubelet.containerd import ContainerdSettings, render_config
+from pybernetes.kubelet.containerd import ContainerdSettings, crun_understands, render_config
 from pybernetes.kubelet.runtime import images
 from pybernetes.kubelet.runtime.archive import Layer, build
 from pybernetes.kubelet.runtime.pause import pause_binary
@@ -67,6 +67,19 @@ def test_config_quotes_what_it_is_given(tmp_path):
     settings = ContainerdSettings(tmp_path / 'a"b', tmp_path, tmp_path, "pause:1")
     text = render_config(settings, runtime="/usr/bin/crun", snapshotter="native", cni_bin_dir="/opt/cni/bin")
     assert f'root = "{tmp_path}/a\\"b"' in text and 'BinaryName = "/usr/bin/crun"' in text
+
+
+@pytest.mark.parametrize(
+    ("crun", "containerd", "fits"),
+    [
+        ("crun version 1.8.1\ncommit: x", "containerd github.com/containerd/containerd 1.6.20~ds1", True),
+        ("crun version 1.8.1\ncommit: x", "containerd github.com/containerd/containerd/v2 v2.3.7", False),
+        ("crun version 1.14.1", "containerd github.com/containerd/containerd 1.7.12", True),
+        ("crun version 1.21", "containerd github.com/containerd/containerd/v2 v2.1.0", True),
+    ],
+)
+def test_crun_must_understand_the_bundles_of_containerd(crun, containerd, fits):
+    assert crun_understands(crun, containerd) is fits
 
 
 async def test_load_says_what_is_wrong(tmp_path):

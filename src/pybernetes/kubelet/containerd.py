@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import signal
+import subprocess
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -90,14 +92,37 @@ def find_cni_bin_dir() -> str:
     raise ContainerdError("no CNI plugins found: install them (apt-get install containernetworking-plugins)")
 
 
-def find_oci_runtime(wanted: str = "") -> str:
-    """The path of crun where it is there, else of runc."""
+_VERSION = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?")
+# containerd since 1.7 writes bundles of OCI runtime-spec 1.1 and later, which crun before 1.8.5 takes for an unknown version.
+_NEWER_SPEC_SINCE, _CRUN_SINCE = (1, 7, 0), (1, 8, 5)
+
+
+def parse_version(text: str) -> tuple[int, int, int]:
+    """The first version number in what a program says of itself; zeros where there is none."""
+    match = _VERSION.search(text)
+    return (int(match[1]), int(match[2]), int(match[3] or 0)) if match else (0, 0, 0)
+
+
+def crun_understands(crun: str, containerd: str) -> bool:
+    """By what the two print for ``--version``."""
+    return parse_version(containerd) < _NEWER_SPEC_SINCE or parse_version(crun) >= _CRUN_SINCE
+
+
+def _version_of(program: str) -> str:
+    return subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout
+
+
+def find_oci_runtime(wanted: str, containerd: str) -> str:
+    """The path of crun where it is there and understands this containerd, else of runc."""
     if wanted:
         return _find(wanted, f"apt-get install {wanted}")
     try:
-        return _find("crun", "")
+        crun = _find("crun", "")
     except ContainerdError:
-        return _find("runc", "apt-get install runc")
+        crun = ""
+    if crun and crun_understands(_version_of(crun), _version_of(containerd)):
+        return crun
+    return _find("runc", "apt-get install runc")
 
 
 def overlay_works(directory: Path) -> bool:
@@ -182,7 +207,7 @@ class Containerd:
             directory.mkdir(parents=True, exist_ok=True)
         settings.state.chmod(0o711)
         binary = settings.binary or _find("containerd", "apt-get install containerd")
-        runtime = find_oci_runtime(settings.oci_runtime)
+        runtime = find_oci_runtime(settings.oci_runtime, binary)
         snapshotter = settings.snapshotter or ("overlayfs" if overlay_works(settings.root) else "native")
         cni = settings.cni_bin_dir or find_cni_bin_dir()
         settings.config_file.write_text(

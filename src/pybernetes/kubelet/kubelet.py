@@ -239,6 +239,7 @@ class Kubelet:
         handlers = status.get("runtime_handlers", ())
         features = [h.get("features") or {} for h in handlers if not h.get("name")]
         self.preparation.recursive_read_only = any(f.get("recursive_read_only_mounts") for f in features)
+        self.pod_runtime.user_namespaces_supported = any(f.get("user_namespaces") for f in features)
 
     # -- node health (node.reporting.NodeHealth) -------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..api.errors import StatusError
@@ -48,6 +48,7 @@ from .pod.restarts import CrashBackoff, go_duration
 from .pod.runtime_config import container_config, container_resources, sandbox_config
 from .preparing import Preparation, next_restart_count
 from .runtime_cache import RuntimeCache
+from .user_namespaces import UserNamespaces
 from .volumes.payload import VolumeError
 from .volumes.sources import Mounted
 from .workers import Step
@@ -101,6 +102,9 @@ class PodRuntime:
     ) -> None:
         self._context, self._cache, self._images = context, cache, images
         self._preparation, self._cgroups = preparation, cgroups
+        settings = context.settings
+        self.users = UserNamespaces(settings.pods_dir, maximum=max(settings.max_pods, 110))
+        self.user_namespaces_supported = False
         self.backoff = CrashBackoff(maximum=context.settings.max_crash_backoff)
 
     # -- one sync --------------------------------------------------------------------------------------------------
@@ -195,7 +199,7 @@ class PodRuntime:
     # -- sandbox ---------------------------------------------------------------------------------------------------
 
     def sandbox_config(self, pod: Object, attempt: int) -> Message:
-        """Raises NamingError."""
+        """Raises NamingError and ConfigError."""
         context = self._context
         settings = context.settings
         hostname, domain = hostname_and_domain(pod, settings.cluster_domain)
@@ -211,7 +215,12 @@ class PodRuntime:
             cgroup_parent=self._cgroups.parent_for(pod),
             log_directory=pod_log_directory(context.node.log_root, pod),
             settings=context.node,
+            user_namespace=self.user_namespace(pod),
         )
+
+    def user_namespace(self, pod: Object) -> Object | None:
+        """Raises ConfigError."""
+        return self.users.options(pod, supported=self.user_namespaces_supported)
 
     async def _create_sandbox(self, pod: Object, actions: Actions, outcome: Outcome) -> RuntimePod | None:
         context = self._context
@@ -472,9 +481,12 @@ class _Start:
                 continue
             source = next(v["image"] for v in self._pod["spec"]["volumes"] if v["name"] == name)
             policy = source.get("pullPolicy") or "IfNotPresent"
-            pull = owner._images.ensure(self._pod, volume.image, policy, tell, self._pull_secrets, sandbox)
+            reference = source.get("reference") or ""
+            pull = owner._images.ensure(self._pod, reference, policy, tell, self._pull_secrets, sandbox)
             try:
                 found = await self._unless_stopped(pull)
+                # The runtime wants what it has, not the name by which it was asked for.
+                self._mounted[name] = replace(volume, image=found.ref)
                 if not owner._preparation.image_mounts:
                     self._mounted[name] = await owner._preparation.mount_image(self._pod, name, found.ref)
             except ImagePullError as failure:
@@ -516,7 +528,8 @@ class _Start:
         except (ConfigError, StatusError, TransportError, TimeoutError, OSError) as failure:
             tell(WARNING, "Failed", f"Error: {failure}")
             raise StartFailed("CreateContainerConfigError", str(failure), RETRY) from failure
-        return container_config(self._pod, spec, prepared, self._context.node)
+        users = self._owner.user_namespace(self._pod)
+        return container_config(self._pod, spec, prepared, self._context.node, user_namespace=users)
 
     def _target(self, spec: Object) -> str:
         """The container whose processes an ephemeral container wants to see."""

@@ -258,6 +258,7 @@ class PodSteps:
         self.report(pod, self._cache.get(uid), terminal=True)
         await self._volumes.unmount(uid)
         await asyncio.to_thread(self._cgroups.remove_pod, uid)
+        self._runtime.users.release(uid)
         self._status.finish(pod)
 
     def forgotten(self, pod: Object) -> None:

@@ -52,6 +52,8 @@ class _Worker:
     task: asyncio.Task[None] | None = None
     timer: TimerHandle | None = None
     interrupted: bool = False
+    terminating: bool = False
+    """The step under way is a termination, and has begun: only then may it be cut off."""
 
 
 class PodWorkers:
@@ -126,19 +128,23 @@ class PodWorkers:
         if worker.step is not None:
             worker.step.stop.set()
         # A sync is asked to end at its next step; a termination that waits for a long grace period is cut off.
-        if worker.work.stage is Stage.TERMINATING and worker.task is not None and not _is_sync(worker.task):
+        if worker.terminating and worker.task is not None:
             worker.task.cancel()
 
     async def _run_step(self, uid: str, worker: _Worker, instruction: Sync | Terminate | CleanUp) -> None:
         task = asyncio.current_task()
         assert task is not None
-        task.set_name(f"{type(instruction).__name__} {uid}")
+        worker.terminating = isinstance(instruction, Terminate)
         try:
-            done = await self._step(worker, instruction)
+            # A termination may be overtaken by a shorter one before it has begun.
+            overtaken = worker.terminating and worker.interrupted
+            done = Done(ok=False) if overtaken else await self._step(worker, instruction)
         except asyncio.CancelledError:
             if not worker.interrupted or task.uncancel() > 0:
                 raise
             done = Done(ok=False)
+        finally:
+            worker.terminating = False
         worker.task = worker.step = None
         self.send(uid, done)
 
@@ -166,7 +172,3 @@ class PodWorkers:
             )
             return Done(ok=False)
         return Done()
-
-
-def _is_sync(task: asyncio.Task[None]) -> bool:
-    return task.get_name().startswith("Sync ")
