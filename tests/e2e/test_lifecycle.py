@@ -49,6 +49,8 @@ def fresh(tmp_path):
 def test_up_again_says_so_and_down_leaves_nothing(fresh):
     before = machine_state()
     assert "Cluster is up" in fresh.up("--nodes", "2").stdout
+    hostname = "jsonpath={.items[*].metadata.labels.kubernetes\\.io/hostname}"
+    assert fresh.kubectl("get", "nodes", "-o", hostname) == "node-0 node-1"
     again = fresh.up()
     assert again.returncode == 0 and "already running" in again.stdout
     assert "apiserver" in fresh.p8s("status").stdout

@@ -30,6 +30,8 @@ def kubelet_settings(
     directory = layout.node(place.name)
     return KubeletSettings(
         node_name=place.name,
+        # The label kubernetes.io/hostname tells nodes apart; the machine's own name would be the same for all.
+        hostname_override=place.name,
         root_dir=directory / "kubelet",
         pod_logs_dir=directory / "logs" / "pods",
         container_logs_dir=directory / "logs" / "containers",
