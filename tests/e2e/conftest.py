@@ -49,10 +49,12 @@ class RealCluster:
         self.data = directory / "data"
         self.port = free_port()
 
-    def p8s(self, *arguments, check=True):
+    def p8s(self, *arguments, check=True, path=""):
+        environment = {**os.environ, "PATH": f"{path}:{os.environ['PATH']}"} if path else None
         done = subprocess.run(
-            [*P8S, *arguments, "--data-dir", str(self.data)], capture_output=True, text=True, timeout=180
-        )
+            [*P8S, *arguments, "--data-dir", str(self.data)],
+            capture_output=True, text=True, timeout=180, env=environment,
+        )  # fmt: skip
         if check:
             assert done.returncode == 0, f"p8s {' '.join(arguments)}: {done.stdout}{done.stderr}{self.last_words()}"
         return done

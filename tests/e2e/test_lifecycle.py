@@ -9,22 +9,24 @@ from pathlib import Path
 
 import pytest
 
+from pybernetes.cluster.layout import Layout
+
 from .conftest import RealCluster, make_web_image
 
 
-def machine_state():
-    """What a cluster could leave behind on the machine."""
-    links = {link["ifname"] for link in json.loads(subprocess.check_output(["ip", "-json", "link"]))}
-    routes = {r["dst"] for r in json.loads(subprocess.check_output(["ip", "-json", "route"]))}
-    tables = set(subprocess.check_output(["nft", "list", "tables"], text=True).splitlines())
-    namespaces = {p.name for p in Path("/run/netns").glob("*")} if Path("/run/netns").exists() else set()
-    mounts = {line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()}
-    cgroups = {str(p) for p in Path("/sys/fs/cgroup").glob("**/pybernetes-*")}
-    sockets = {str(p) for p in Path("/run/pybernetes").glob("*")} if Path("/run/pybernetes").exists() else set()
-    return {
-        "links": links, "routes": routes, "tables": tables, "namespaces": namespaces,
-        "mounts": mounts - {"/run/netns"}, "cgroups": cgroups, "sockets": sockets,
-    }  # fmt: skip
+def left_on_the_machine(data):
+    """What carries this cluster's tag or lies below its data: nothing, after ``down``. Other clusters may come and go."""
+    tag = Layout.of(data).tag
+    links = [link["ifname"] for link in json.loads(subprocess.check_output(["ip", "-json", "link"]))]
+    routes = [
+        r["dst"] for r in json.loads(subprocess.check_output(["ip", "-json", "route"])) if tag in r.get("dev", "")
+    ]
+    tables = subprocess.check_output(["nft", "list", "tables"], text=True).splitlines()
+    mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+    cgroups = [str(p) for p in Path("/sys/fs/cgroup").glob(f"**/pybernetes-{tag}*")]
+    files = [str(p) for d in ("/run/netns", "/run/pybernetes") for p in Path(d).glob(f"*{tag}*")]
+    named = [*links, *tables, *mounts]
+    return [n for n in named if tag in n or str(data) in n] + routes + cgroups + files + processes_below(data)
 
 
 def processes_below(directory):
@@ -47,16 +49,15 @@ def fresh(tmp_path):
 
 
 def test_up_again_says_so_and_down_leaves_nothing(fresh):
-    before = machine_state()
     assert "Cluster is up" in fresh.up("--nodes", "2").stdout
     hostname = "jsonpath={.items[*].metadata.labels.kubernetes\\.io/hostname}"
     assert fresh.kubectl("get", "nodes", "-o", hostname) == "node-0 node-1"
     again = fresh.up()
     assert again.returncode == 0 and "already running" in again.stdout
     assert "apiserver" in fresh.p8s("status").stdout
+    assert left_on_the_machine(fresh.data) != [], "the look itself must see a running cluster"
     fresh.p8s("down", "--purge")
-    assert machine_state() == before
-    assert processes_below(fresh.data) == []
+    assert left_on_the_machine(fresh.data) == []
     assert not fresh.data.exists()
 
 
@@ -91,7 +92,6 @@ def test_killed_processes_come_back_and_containers_run_on(fresh, tmp_path):
 
 
 def test_a_failing_start_leaves_nothing(tmp_path):
-    before = machine_state()
     made = RealCluster(tmp_path)
     with subprocess.Popen(["busybox", "httpd", "-f", "-p", str(made.port)]) as squatter:
         try:
@@ -101,4 +101,18 @@ def test_a_failing_start_leaves_nothing(tmp_path):
             squatter.terminate()
     assert failed.returncode == 1
     assert failed.stderr.count("\n") == 1 and f"port {made.port} is in use" in failed.stderr
-    assert machine_state() == before
+    assert left_on_the_machine(made.data) == []
+
+
+def test_a_runtime_that_does_not_start_is_named_and_nothing_is_left(tmp_path):
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "containerd").write_text("#!/bin/sh\necho 'containerd: this one is broken' >&2\nexit 1\n")
+    (programs / "containerd").chmod(0o755)
+    made = RealCluster(tmp_path)
+    failed = made.p8s("up", "--api-port", str(made.port), check=False, path=str(programs))
+    assert failed.returncode == 1
+    assert failed.stderr.count("\n") == 1
+    assert "node-0 does not start" in failed.stderr and "this one is broken" in failed.stderr
+    assert left_on_the_machine(made.data) == []
+    made.p8s("down", "--purge")

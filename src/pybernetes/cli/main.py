@@ -101,6 +101,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _one_line(failure: Exception) -> str | None:
     """The line for a failure that is a person's to mend; None for one of ours, which deserves its traceback."""
+    while isinstance(failure, ExceptionGroup) and len(failure.exceptions) == 1:
+        failure = failure.exceptions[0]  # a component's own failure, handed up by its task group
     from pybernetes.cluster.layout import ClusterError
 
     if isinstance(failure, ClusterError):
@@ -109,7 +111,7 @@ def _one_line(failure: Exception) -> str | None:
 
     if isinstance(failure, StatusError):
         return failure.message
-    if type(failure).__name__ in ("KubeconfigError", "TransportError"):
+    if type(failure).__name__ in ("KubeconfigError", "TransportError", "ContainerdError"):
         return str(failure)
     return None
 
