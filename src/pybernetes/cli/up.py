@@ -28,6 +28,12 @@ def tick(line: str) -> None:
 @click.command()
 @click.option("--nodes", type=click.IntRange(0, 100), default=None, help="Nodes with real containers [1].")
 @click.option("--simulated-nodes", type=click.IntRange(0, 10_000), default=None, help="Nodes without containers [0].")
+@click.option(
+    "--simulated-stages",
+    type=click.Path(exists=True, dir_okay=False, resolve_path=True),
+    default=None,
+    help="How their pods behave (YAML) [they run].",
+)
 @data_dir_option
 @click.option("--api-port", type=click.IntRange(1, 65535), default=None, help="Port of the API server [6443].")
 @click.option(

@@ -19,7 +19,7 @@ from . import certificates
 from .addons import Addons
 from .layout import Layout, Settings
 from .loadbalancers import LoadBalancers
-from .simulated import SimulatedNodes
+from .simulated import SimulatedNodes, load_stages
 
 
 @click.command()
@@ -62,7 +62,8 @@ async def run(layout: Layout, settings: Settings) -> None:
             group.create_task(balancers.run())
         group.create_task(manager.run())
         if settings.simulated_nodes:
-            simulated = SimulatedNodes(administering, clock, settings.simulated_nodes)
+            stages = load_stages(settings.simulated_stages)
+            simulated = SimulatedNodes(administering, clock, settings.simulated_nodes, stages=stages)
             group.create_task(simulated.run())
 
 

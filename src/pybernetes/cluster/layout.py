@@ -123,6 +123,7 @@ class Settings:
 
     nodes: int = 1
     simulated_nodes: int = 0
+    simulated_stages: str = ""
     api_port: int = 6443
     network: str = "vxlan"
     proxy_mode: str = "nftables"

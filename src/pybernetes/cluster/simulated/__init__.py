@@ -5,6 +5,6 @@ reports. Everything else of the cluster (scheduler, controllers, clients) sees o
 """
 
 from .nodes import SimulatedNodes
-from .stages import Stage, StageError, parse_stages
+from .stages import Stage, StageError, load_stages, parse_stages
 
-__all__ = ["SimulatedNodes", "Stage", "StageError", "parse_stages"]
+__all__ = ["SimulatedNodes", "Stage", "StageError", "load_stages", "parse_stages"]

@@ -16,6 +16,7 @@ from ...client.informer import Informer
 from ...client.rest import STRATEGIC_MERGE_PATCH, Client
 from ...client.transport import TransportError
 from ...concurrency import Clock, WorkQueue, logger, run_workers
+from ...controllers.nodeipam.decide import WITHOUT_RANGE
 from .machine import Run, next_step, resumed
 from .stages import DEFAULT_STAGES, Stage, course_of
 
@@ -62,7 +63,6 @@ class SimulatedNodes:
         self._runs: dict[str, Run] = {}
         self._addresses: dict[str, str] = {}
         self._taken: set[str] = set()
-        self._cidrs: dict[str, str] = {}
         self.stopped: set[str] = set()
         """Nodes that play dead: no lease, no pod is looked after."""
         self.queue: WorkQueue[str] = WorkQueue(clock)
@@ -122,7 +122,8 @@ class SimulatedNodes:
             "topology.kubernetes.io/region": "simulated",
             "pybernetes.io/simulated": "true",
         }
-        meta = {"name": name, "labels": labels}
+        # Their addresses are of no network: ranges are for nodes that route.
+        meta = {"name": name, "labels": labels, "annotations": {WITHOUT_RANGE: "true"}}
         return {"apiVersion": "v1", "kind": "Node", "metadata": meta, "spec": {}, "status": self._status(name)}
 
     def _status(self, name: str) -> dict[str, Any]:
@@ -167,7 +168,6 @@ class SimulatedNodes:
         if not (node.get("status") or {}).get("conditions"):
             patch = {"status": self._status(name)}
             node = await self.client.patch(NODES, name, patch, subresource="status", patch_type=STRATEGIC_MERGE_PATCH)
-        self._cidrs[name] = (node.get("spec") or {}).get("podCIDR") or ""
 
     async def _renew_leases(self) -> None:
         """One after the other through the period: no thundering herd every ten seconds."""
@@ -243,12 +243,12 @@ class SimulatedNodes:
         return run
 
     def _address(self, pod: Object, node: str) -> str:
-        """What it has; else the next free one of the node's range."""
+        """What it has; else the next free one of the node's own range."""
         uid = uid_of(pod)
         had = self._addresses.get(uid) or (pod.get("status") or {}).get("podIP")
         if not had:
             index = self._index[node]
-            cidr = self._cidrs.get(node) or f"10.{128 + index // 256 % 64}.{index % 256}.0/24"
+            cidr = f"10.{128 + index // 256 % 64}.{index % 256}.0/24"
             hosts = (str(h) for h in ip_network(cidr).hosts())
             had = next((h for h in hosts if h not in self._taken), "")
         self._addresses[uid] = had

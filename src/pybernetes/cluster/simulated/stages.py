@@ -15,6 +15,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any
 
 from ...api.meta import Object, annotations_of, controller_of, labels_of
@@ -101,6 +102,20 @@ def parse_stages(document: Any) -> tuple[Stage, ...]:
     if not isinstance(rows, list):
         raise StageError("a stage file is a mapping with a list under 'stages'")
     return tuple(_parse(row, f"stages[{i}]") for i, row in enumerate(rows)) + DEFAULT_STAGES
+
+
+def load_stages(path: str) -> tuple[Stage, ...]:
+    """Of a file; '' gives the default. Raises StageError, OSError."""
+    if not path:
+        return DEFAULT_STAGES
+    import yaml
+
+    try:
+        return parse_stages(yaml.safe_load(Path(path).read_text()))
+    except yaml.YAMLError as failure:
+        raise StageError(f"{path} is not YAML: {failure}") from failure
+    except StageError as failure:
+        raise StageError(f"{path}: {failure}") from failure
 
 
 def _parse(row: Any, where: str) -> Stage:

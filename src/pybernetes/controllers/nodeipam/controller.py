@@ -36,12 +36,12 @@ class NodeIPAMController(Controller):
                     ranges.free(cidr)
                 else:
                     ranges.take(cidr)
-        if kind != "DELETED" and not decide.cidrs_of(node):
+        if kind != "DELETED" and decide.wants_range(node):
             yield name_of(node)
 
     async def sync(self, key: str) -> float | None:
         node = self.nodes.get_key(key)
-        if node is None or decide.cidrs_of(node):
+        if node is None or not decide.wants_range(node):
             return None
         allocated: list[tuple[decide.Ranges, str]] = []
         try:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
-from ...api.meta import Object
+from ...api.meta import Object, annotations_of
 
 Network = IPv4Network | IPv6Network
+WITHOUT_RANGE = "node.pybernetes.io/without-pod-cidr"
+"""An annotation: the node needs no range (a simulated one)."""
 
 
 class RangeFull(Exception):
@@ -17,6 +19,10 @@ class RangeFull(Exception):
 def cidrs_of(node: Object) -> list[str]:
     spec = node.get("spec") or {}
     return spec.get("podCIDRs") or ([spec["podCIDR"]] if spec.get("podCIDR") else [])
+
+
+def wants_range(node: Object) -> bool:
+    return not cidrs_of(node) and annotations_of(node).get(WITHOUT_RANGE) != "true"
 
 
 class Ranges:
