@@ -52,7 +52,7 @@ def test_apply_and_what_follows(kubectl):
     assert "deployment.apps/web created" in kubectl("apply", "-f", "-", stdin=MANIFEST)
     assert "deployment.apps/web unchanged" in kubectl("apply", "-f", "-", stdin=MANIFEST)
     changed = MANIFEST.replace("nginx", "nginx:2")
-    assert "+        image: nginx:2" in kubectl("diff", "-f", "-", stdin=changed, fails=True)
+    assert "+      - image: nginx:2" in kubectl("diff", "-f", "-", stdin=changed, fails=True)
     assert "deployment.apps/web configured" in kubectl("apply", "-f", "-", stdin=changed)
     assert "serverside-applied" in kubectl(
         "apply", "--server-side", "--force-conflicts", "-f", "-", stdin=changed.replace("replicas: 2", "replicas: 3")
