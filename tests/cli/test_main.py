@@ -52,3 +52,9 @@ def test_log_names_do_not_escape(tmp_path):
     done = p8s("logs", "../../etc/passwd", "--data-dir", str(tmp_path))
     assert done.returncode == 1
     assert "no log of" in done.stderr
+
+
+@pytest.mark.parametrize("name", [n for n in COMMANDS if n != "version"])
+def test_every_command_is_there_and_has_help(name, capsys):
+    main([name, "--help"])
+    assert f"Usage: p8s {name}" in capsys.readouterr().out

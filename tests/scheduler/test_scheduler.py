@@ -1,5 +1,8 @@
 """The scheduler over the real API server: placing, waiting, and upstream's words for why not."""
 
+import asyncio
+import sys
+
 import pytest
 
 from pybernetes.api.meta import get_condition
@@ -105,3 +108,18 @@ async def test_gated_pods_are_left_alone():
         assert not (await cluster.client.get(PODS, "gated", "default"))["spec"].get("nodeName")
         await cluster.client.patch(PODS, "gated", {"spec": {"schedulingGates": None}}, "default")
         await cluster.wait_for(PODS, "gated", lambda p: p["spec"].get("nodeName"), "default")
+
+
+async def test_the_command_places_pods_of_a_cluster_without_a_scheduler(tmp_path):
+    async with start_cluster(schedule=False, http=True) as cluster:
+        await cluster.client.create(PODS, pod("waiting"))
+        kubeconfig = cluster.write_kubeconfig(tmp_path / "kubeconfig")
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "pybernetes.cli.main", "scheduler", "--kubeconfig", str(kubeconfig)
+        )
+        try:
+            placed = await cluster.wait_for(PODS, "waiting", lambda p: p["spec"].get("nodeName"), "default")
+            assert placed["spec"]["nodeName"] == "sim-0"
+        finally:
+            process.terminate()
+            await process.wait()
