@@ -58,7 +58,7 @@ from .workers import PodWorkers
 
 log = logger("kubelet")
 
-_RUNTIME_CHECK = 5.0
+_RUNTIME_CHECK, _NETWORK_CHECK = 5.0, 0.25
 _HOUSEKEEPING = 2.0
 
 
@@ -229,7 +229,9 @@ class Kubelet:
                 self._runtime_problem = f"container runtime is down: {failure}"
             if (self._runtime_problem, self._network) != before:
                 self.reporter.poke()
-            await self.clock.sleep(_RUNTIME_CHECK if not self._runtime_problem else 0.1)
+            # A node that only waits for its runtime or its network must not wait for the next regular look as well.
+            waiting = 0.1 if self._runtime_problem else _NETWORK_CHECK if self._network else _RUNTIME_CHECK
+            await self.clock.sleep(waiting)
 
     def _note_runtime(self, status: Any) -> None:
         conditions = {c.get("type"): c for c in (status.get("status") or {}).get("conditions", ())}
