@@ -43,6 +43,26 @@ def test_equal_parts_become_one():
     assert one["metadata"]["name"] == "a" and two["metadata"]["name"] == "b"
 
 
+def test_pods_of_one_template_share_their_spec():
+    def made(name):
+        token = {"name": f"kube-api-access-{name}", "projected": {"sources": []}}
+        toleration = {"key": "k", "operator": "Exists", "tolerationSeconds": int("300")}
+        one = pod(name)
+        one["spec"] |= {"tolerations": [toleration], "volumes": [token]}
+        return one
+
+    transform = sharing_transforms(slim_pods=True)(PODS)
+    one, two = transform(made("a")), transform(made("b"))
+    assert one["spec"] is two["spec"] and "volumes" not in one["spec"]
+
+
+def test_volumes_with_claims_stay():
+    claimed = {"name": "data", "persistentVolumeClaim": {"claimName": "data-0"}}
+    one = pod("a")
+    one["spec"]["volumes"] = [{"name": "tmp", "emptyDir": {}}, claimed]
+    assert slim_pod(one)["spec"]["volumes"] == [claimed]
+
+
 def test_only_pods_are_slim():
     assert "volumeMounts" not in slim_pod(pod("a"))["spec"]["containers"][0]
     transform = sharing_transforms(slim_pods=True)(CONFIG_MAPS)
