@@ -15,6 +15,8 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+from . import sctp
+
 _CLONE_NEWNET = 0x40000000
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _ENVIRONMENT = {**os.environ, "PATH": os.environ.get("PATH", "") + ":/usr/sbin:/sbin"}
@@ -81,6 +83,8 @@ class Place:
         with self.inside():
             connection = self.lab.socket(protocol)
         with connection:
+            if protocol == "sctp":
+                return sctp.ask(connection, address, port, timeout)
             connection.settimeout(timeout)
             try:
                 if source:
@@ -165,12 +169,17 @@ class Lab:
     @staticmethod
     def socket(protocol: str) -> socket.socket:
         if protocol == "sctp":
-            return socket.socket(socket.AF_INET, socket.SOCK_STREAM, 132)
+            return sctp.raw_socket()
         return socket.socket(socket.AF_INET, socket.SOCK_DGRAM if protocol == "udp" else socket.SOCK_STREAM)
 
     def serve(self, place: Place, port: int, protocol: str, answer: str, address: str) -> None:
         with place.inside():
             listener = self.socket(protocol)
+            if protocol == "sctp":
+                listener.bind((address, 0))
+                self._sockets.append(listener)
+                self._threads.append(sctp.start(listener, port, answer))
+                return
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind((address, port))
         self._sockets.append(listener)

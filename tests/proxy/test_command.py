@@ -34,7 +34,7 @@ def test_flags_go_before_the_file(tmp_path):
 
 
 def test_bad_values_are_one_line(tmp_path):
-    with pytest.raises(click.ClickException, match="nftables only"):
+    with pytest.raises(click.ClickException, match="choose one of nftables, iptables"):
         merged({**FLAGS, "proxy_mode": "ipvs"})
     with pytest.raises(click.ClickException, match="no KubeProxyConfiguration"):
         file = tmp_path / "config.yaml"

@@ -71,7 +71,7 @@ class World:
 
 
 @asynccontextmanager
-async def world(lab: Lab) -> AsyncIterator[World]:
+async def world(lab: Lab, mode: str) -> AsyncIterator[World]:
     node = lab.node(0)
     pods = [lab.pod(node, f"10.244.0.{i}") for i in (2, 3, 4)]
     for pod in pods:
@@ -85,7 +85,7 @@ async def world(lab: Lab) -> AsyncIterator[World]:
             status = {"addresses": [{"type": "InternalIP", "address": node.address}]}
             await cluster.client.patch(NODES, "node0", {"status": status}, subresource="status")
             factory = InformerFactory(cluster.client, clock)
-            options = ProxyOptions(healthz_port=0, metrics_port=0)
+            options = ProxyOptions(mode=mode, healthz_port=0, metrics_port=0)
             proxy = ServiceProxy(cluster.client, factory, clock, node_name="node0", options=options)
             tasks = [asyncio.create_task(factory.run()), asyncio.create_task(proxy.run())]
             try:
@@ -96,16 +96,17 @@ async def world(lab: Lab) -> AsyncIterator[World]:
                 await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def play(story) -> None:
+def play(story, mode: str = "nftables") -> None:
     async def main(lab: Lab) -> None:
-        async with world(lab) as w:
+        async with world(lab, mode) as w:
             await story(w)
 
     with Lab() as lab:
         asyncio.run(main(lab))
 
 
-def test_objects_become_rules_and_rules_follow_objects():
+@pytest.mark.parametrize("mode", ["nftables", "iptables"])
+def test_objects_become_rules_and_rules_follow_objects(mode):
     async def story(w: World) -> None:
         client = w.cluster.client
         await client.create(SERVICES, service(type="NodePort"), "default")
@@ -119,9 +120,13 @@ def test_objects_become_rules_and_rules_follow_objects():
         await w.until(lambda: w.lab.outside.who(w.node.address, node_port), w.names[1])
         await client.delete(SERVICES, "web", "default")
         await w.until(lambda: w.lab.outside.who(w.node.address, node_port), "refused")
-        assert {owner[1] for owner in w.proxy.rules.contents.owners()} <= {"default/kubernetes"}
+        if mode == "nftables":
+            assert {owner[1] for owner in w.proxy.rules.contents.owners()} <= {"default/kubernetes"}
+        else:
+            saved = await asyncio.to_thread(w.node.run, "iptables-save")
+            assert "default/web" not in saved and "-j KUBE-SERVICES" in saved
 
-    play(story)
+    play(story, mode)
 
 
 @pytest.mark.parametrize(
@@ -148,6 +153,48 @@ def test_what_a_hand_destroys_is_mended(harm):
         assert w.proxy.metrics.repairs._value.get() >= 1
 
     play(story)
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        ["nft", "flush", "ruleset"],
+        ["iptables", "-t", "nat", "-F"],
+        ["iptables", "-t", "nat", "-F", "KUBE-SERVICES"],
+        ["iptables", "-t", "nat", "-D", "PREROUTING", "1"],
+    ],
+    ids=" ".join,
+)
+def test_what_a_hand_destroys_is_mended_in_iptables_too(harm):
+    async def story(w: World) -> None:
+        client = w.cluster.client
+        await client.create(SERVICES, service(), "default")
+        await client.create(ENDPOINT_SLICES, endpoint_slice(w.pods[0].address), "default")
+        await w.until(w.who, w.names[0])
+        await asyncio.to_thread(w.node.run, *harm)
+        await w.until(w.who, w.names[0])
+        await w.until(lambda: w.proxy.metrics.repairs._value.get() >= 1, True)
+
+    play(story, "iptables")
+
+
+def test_iptables_rules_of_others_are_no_reason_to_write():
+    async def story(w: World) -> None:
+        await w.cluster.client.create(SERVICES, service(), "default")
+        await w.cluster.client.create(ENDPOINT_SLICES, endpoint_slice(w.pods[0].address), "default")
+        await w.until(w.who, w.names[0])
+        looks = []
+        seen = w.proxy._backend.present
+        w.proxy._backend.present = lambda: (looks.append(1), seen())[1]
+        await asyncio.to_thread(
+            w.node.run, "iptables", "-t", "nat", "-A", "POSTROUTING", "-s", "192.0.2.1", "-j", "ACCEPT"
+        )
+        await w.until(lambda: bool(looks), True)
+        await asyncio.sleep(0.1)
+        assert w.proxy.metrics.repairs._value.get() == 0
+        assert "192.0.2.1" in w.node.run("iptables-save")
+
+    play(story, "iptables")
 
 
 def test_rules_of_others_are_left_alone():

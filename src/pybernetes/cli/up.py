@@ -39,7 +39,9 @@ def tick(line: str) -> None:
 @click.option(
     "--network", type=click.Choice(["vxlan", "routes", "none"]), default=None, help="How nodes' pods meet [vxlan]."
 )
-@click.option("--proxy-mode", type=click.Choice(["nftables"]), default=None, help="Service proxy [nftables].")
+@click.option(
+    "--proxy-mode", type=click.Choice(["nftables", "iptables"]), default=None, help="Service proxy [nftables]."
+)
 @click.option("--foreground", is_flag=True, help="Stay, and stop the cluster on Ctrl-C.")
 def up(data_dir: str | None, foreground: bool, **wanted: Any) -> None:
     """Start a cluster on this machine."""

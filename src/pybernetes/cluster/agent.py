@@ -78,7 +78,11 @@ async def run(layout: Layout, settings: Settings, place: NodeNetwork) -> None:
         rng=rng,
         metrics_port=9153,
     )
-    options = ProxyOptions(service_cidr=settings.service_cidr, masquerade_outbound=settings.network != "none")
+    options = ProxyOptions(
+        service_cidr=settings.service_cidr,
+        mode=settings.proxy_mode,
+        masquerade_outbound=settings.network != "none",
+    )
     proxy = ServiceProxy(
         proxy_client, factory, clock, node_name=place.name, cluster_cidr=settings.pod_cidr, options=options
     )

@@ -32,11 +32,12 @@ def find_cni_plugins() -> Path | None:
     return next((d for d in CNI_PLUGIN_DIRECTORIES if all((d / p).exists() for p in CNI_PLUGINS)), None)
 
 
-def missing_packages() -> list[str]:
+def missing_packages(proxy_mode: str = "nftables") -> list[str]:
     """Debian packages that ``p8s up`` needs and this machine lacks, in the order of ``PROGRAMS``."""
     # sbin is often missing from a user's PATH though the programs are there.
     path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin:/usr/local/sbin"
-    packages = [package for program, package in PROGRAMS.items() if shutil.which(program, path=path) is None]
+    programs = {**PROGRAMS, "iptables-restore": "iptables"} if proxy_mode == "iptables" else PROGRAMS
+    packages = [package for program, package in programs.items() if shutil.which(program, path=path) is None]
     if find_cni_plugins() is None:
         packages.append("containernetworking-plugins")
     return list(dict.fromkeys(packages))
@@ -47,8 +48,8 @@ def check_root() -> None:
         raise ClusterError("p8s up needs root: it makes network namespaces and containers", "run it with sudo")
 
 
-def check_programs() -> None:
-    packages = missing_packages()
+def check_programs(proxy_mode: str = "nftables") -> None:
+    packages = missing_packages(proxy_mode)
     if packages:
         raise ClusterError(f"missing: {', '.join(packages)}", f"apt-get install {' '.join(packages)}")
 
@@ -82,7 +83,7 @@ def check_all(layout: Layout, settings: Settings) -> None:
     """Raises ClusterError for the first thing that stands in the way; nothing has been changed by then."""
     if settings.nodes:
         check_root()
-        check_programs()
+        check_programs(settings.proxy_mode)
     layout.check_version()
     check_space(layout)
     check_ports([settings.api_port])

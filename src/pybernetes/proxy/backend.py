@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from typing import Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 from . import conntrack
+from .model import Choice, HostPort, ServicePort
 from .nft.kernel import Monitor, Netfilter, NftError
 from .nft.tables import Table
 from .nft.writer import TableWriter
-from .service_rules import ServiceRules, Update
+from .service_rules import ServiceRules, ServiceUpdate
 from .service_table import TableOptions, pack_number, pack_target, service_table
 
 INLINE_ELEMENTS = 400
@@ -22,17 +22,50 @@ class RulesError(Exception):
     """Rules could not be written: the kernel holds something else than was thought, or refuses."""
 
 
+class Update(Protocol):
+    """What changed since rules were last written; false where nothing must be written."""
+
+    @property
+    def touches_udp(self) -> bool: ...
+
+    def __bool__(self) -> bool: ...
+
+
+class Rules(Protocol):
+    """What the rules of one mode should be, told Service by Service and pod by pod."""
+
+    def set_node_ips(self, addresses: Sequence[str]) -> None: ...
+
+    def set_service(self, key: str, ports: Sequence[tuple[ServicePort, Choice]]) -> None: ...
+
+    def set_host_ports(self, pod: str, ports: Iterable[HostPort]) -> None: ...
+
+    def take_update(self) -> Any: ...
+
+
+@runtime_checkable
+class CountedRules(Protocol):
+    """Rules of a mode where there are more of them the more Services there are."""
+
+    def count(self) -> Mapping[str, int]:
+        """By table."""
+        ...
+
+
 class Backend(Protocol):
-    """Writes rules. ``apply`` may assume that the last write succeeded; after any failure comes ``rebuild``."""
+    """Writes the rules of one mode. ``apply`` may assume that the last write succeeded; after any failure comes ``rebuild``.
 
-    async def apply(self, rules: ServiceRules, update: Update) -> None: ...
+    Another mode (IPVS, eBPF) is one more pair of ``Rules`` and ``Backend``.
+    """
 
-    async def rebuild(self, rules: ServiceRules) -> None: ...
+    async def apply(self, rules: Any, update: Any) -> None: ...
 
-    async def forget_stale_flows(self, rules: ServiceRules) -> int: ...
+    async def rebuild(self, rules: Any) -> None: ...
 
-    def watching(self, changed: Callable[[], None]) -> AbstractContextManager[None]:
-        """Calls ``changed`` when somebody else touched the rules."""
+    async def forget_stale_flows(self, rules: Any) -> int: ...
+
+    async def watch(self, changed: Callable[[], None]) -> None:
+        """Calls ``changed`` when somebody else touched the rules, until cancelled."""
         ...
 
     def close(self) -> None: ...
@@ -43,15 +76,23 @@ class NftablesBackend:
 
     def __init__(self, options: TableOptions) -> None:
         self._netfilter = Netfilter()
+        # Its own socket: flows are looked through in a thread while rules are written.
+        self._flows = Netfilter()
         self._monitor = Monitor()
         self._table: Table = service_table(options)
         self._writer = TableWriter(self._netfilter, self._table)
 
     def close(self) -> None:
         self._netfilter.close()
+        self._flows.close()
         self._monitor.close()
 
-    async def apply(self, rules: ServiceRules, update: Update) -> None:
+    def remove(self) -> None:
+        """Takes the table away, and closes."""
+        self._writer.remove()
+        self.close()
+
+    async def apply(self, rules: ServiceRules, update: ServiceUpdate) -> None:
         def write() -> None:
             self._writer.apply(update.changes, sets=update.sets, chains=update.chains, replaced=update.replaced)
             if update.departed:
@@ -75,7 +116,7 @@ class NftablesBackend:
         except (NftError, OSError) as failure:
             raise RulesError(str(failure)) from failure
 
-    def _forget_clients(self, update: Update) -> None:
+    def _forget_clients(self, update: ServiceUpdate) -> None:
         """Clients that were bound to an endpoint which is gone choose anew."""
         gone = {(pack_number(number), pack_target(*target)) for number, target in update.departed}
         for key, target in self._writer.present("affinity").items():
@@ -83,14 +124,13 @@ class NftablesBackend:
                 self._writer.delete_if_there("affinity", key)
 
     async def forget_stale_flows(self, rules: ServiceRules) -> int:
-        targets = rules.udp_targets()
+        targets = rules.flow_targets()
         try:
-            return await asyncio.to_thread(conntrack.forget_stale, self._netfilter, targets.get)
+            return await asyncio.to_thread(conntrack.forget_stale, self._flows, targets.is_stale)
         except (NftError, OSError) as failure:
             raise RulesError(str(failure)) from failure
 
-    @contextmanager
-    def watching(self, changed: Callable[[], None]) -> Iterator[None]:
+    async def watch(self, changed: Callable[[], None]) -> None:
         loop = asyncio.get_running_loop()
         own = {self._netfilter.port}
 
@@ -101,6 +141,6 @@ class NftablesBackend:
 
         loop.add_reader(self._monitor.fileno(), readable)
         try:
-            yield
+            await asyncio.Event().wait()
         finally:
             loop.remove_reader(self._monitor.fileno())

@@ -15,12 +15,13 @@ import yaml
 from ..client.kubeconfig import KubeconfigError, client_from_kubeconfig
 from ..concurrency import RealClock
 from ..concurrency.log import configure
+from .modes import MODES
 
 FLAGS = (
     click.option("--config", "config_file", default="", help="KubeProxyConfiguration file; flags have precedence."),
     click.option("--kubeconfig", default="", help="How to reach the API server."),
     click.option("--hostname-override", default="", help="The node's name [the host's]."),
-    click.option("--proxy-mode", default="", help="How rules are written: nftables."),
+    click.option("--proxy-mode", default="", help="How rules are written: nftables [the default] or iptables."),
     click.option("--cluster-cidr", default="", help="Where all pods' addresses are [10.244.0.0/16]."),
     click.option("--healthz-bind-address", default="", help="Where /healthz and /livez are served [0.0.0.0:10256]."),
     click.option(
@@ -57,8 +58,9 @@ def merged(flags: dict[str, Any]) -> dict[str, Any]:
     connection = document.get("clientConnection") or {}
     values["kubeconfig"] = values["kubeconfig"] or connection.get("kubeconfig") or ""
     values["hostname_override"] = values["hostname_override"] or socket.gethostname().lower()
-    if values["proxy_mode"] not in ("", "nftables"):
-        raise click.ClickException(f"--proxy-mode {values['proxy_mode']}: this proxy writes nftables only")
+    values["proxy_mode"] = values["proxy_mode"] or "nftables"
+    if values["proxy_mode"] not in MODES:
+        raise click.ClickException(f"--proxy-mode {values['proxy_mode']}: choose one of {', '.join(MODES)}")
     return values
 
 
@@ -93,6 +95,7 @@ for _flag in reversed(FLAGS):
 async def cleanup() -> None:
     """Takes away all that this package may have put into the network namespace; what is not ours stays."""
     from . import podnetwork
+    from .iptables.backend import remove_leftovers
     from .nft.kernel import Netfilter
     from .nft.writer import TableWriter
     from .policy_table import policy_table
@@ -102,12 +105,14 @@ async def cleanup() -> None:
     for table in (service_table(TableOptions("10.244.0.0/16")), policy_table()):
         TableWriter(netfilter, table).remove()
     netfilter.close()
+    remove_leftovers()
     await podnetwork.remove()
 
 
 async def run(values: dict[str, Any]) -> None:
     """Runs until SIGTERM or SIGINT; the rules stay."""
     from ..client.informer import InformerFactory
+    from .backend import RulesError
     from .podnetwork import PodNetwork
     from .policies import PolicyProxy
     from .proxier import ProxyOptions, ServiceProxy
@@ -123,6 +128,7 @@ async def run(values: dict[str, Any]) -> None:
     metrics = endpoint(values["metrics_bind_address"], "127.0.0.1", 10249)
     options = ProxyOptions(
         service_cidr=values["service_cluster_ip_range"],
+        mode=values["proxy_mode"],
         masquerade_outbound=values["pod_network"] != "none",
         healthz_host=healthz[0],
         healthz_port=healthz[1],
@@ -138,7 +144,7 @@ async def run(values: dict[str, Any]) -> None:
         )
         if values["network_policies"]:
             components.append(PolicyProxy(client, factory, clock, node_name=name))
-    except (ValueError, OSError) as failure:
+    except (ValueError, OSError, RulesError) as failure:
         raise click.ClickException(str(failure)) from failure
     task = asyncio.current_task()
     assert task is not None

@@ -23,23 +23,13 @@ _FILTER_PROTOCOL = 1 << 3
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """A tracked connection: where its first packet went to, and who answers."""
+    """A tracked connection: where its first packet went to, and who answers; addresses and ports as in packets."""
 
     protocol: int
-    destination: bytes
-    destination_port: bytes
-    replier: bytes
-    replier_port: bytes
+    destination: tuple[bytes, bytes]
+    replier: tuple[bytes, bytes]
     handle: bytes
     """What names the entry when it is deleted."""
-
-    @property
-    def frontend(self) -> bytes:
-        return self.destination + struct.pack("=Bxxx", self.protocol) + self.destination_port + b"\0\0"
-
-    @property
-    def target(self) -> bytes:
-        return self.replier + self.replier_port + b"\0\0"
 
 
 def flows(netfilter: Netfilter, protocol: int = UDP) -> Iterator[Flow]:
@@ -70,16 +60,12 @@ def _flow(body: bytes) -> Flow | None:
     for kind in (_ID, _ZONE):
         if kind in parts:
             handle += wire.attribute(kind, parts[kind])
-    return Flow(ports[1][0], addresses[2], ports[3], answer[1], answer_ports[2], handle)
+    return Flow(ports[1][0], (addresses[2], ports[3]), (answer[1], answer_ports[2]), handle)
 
 
-def forget_stale(netfilter: Netfilter, targets: Callable[[bytes], set[bytes] | None], protocol: int = UDP) -> int:
-    """Deletes entries whose target is none of ``targets(frontend)`` (None: not ours); how many."""
-    stale = []
-    for flow in flows(netfilter, protocol):
-        wanted = targets(flow.frontend)
-        if wanted is not None and flow.target not in wanted:
-            stale.append(flow)
+def forget_stale(netfilter: Netfilter, is_stale: Callable[[Flow], bool], protocol: int = UDP) -> int:
+    """Deletes entries that ``is_stale`` says lead nowhere; how many."""
+    stale = [flow for flow in flows(netfilter, protocol) if is_stale(flow)]
     for flow in stale:
         delete(netfilter, flow)
     return len(stale)

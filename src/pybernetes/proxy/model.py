@@ -19,6 +19,20 @@ HEADLESS_LABEL = "service.kubernetes.io/headless"
 ZONE_LABEL = "topology.kubernetes.io/zone"
 DEFAULT_AFFINITY_SECONDS = 10800
 PROTOCOLS = {"TCP": 6, "UDP": 17, "SCTP": 132}
+UDP = 17
+Target = tuple[str, int]
+"""An address and a port."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostPort:
+    """A port of this node that belongs to a container of one of its pods. An empty ``host_ip`` means all addresses."""
+
+    host_ip: str
+    protocol: int
+    port: int
+    pod_ip: str
+    pod_port: int
 
 
 class PortName(NamedTuple):
@@ -55,7 +69,8 @@ class ServicePort:
 
     @property
     def uses_cluster_endpoints(self) -> bool:
-        return not self.internal_local or (not self.external_local and self.externally_accessible)
+        # With the external policy Local too: pods and the node itself take a short cut past it.
+        return not self.internal_local or self.externally_accessible
 
     @property
     def uses_local_endpoints(self) -> bool:
@@ -76,17 +91,21 @@ class Endpoint:
     node_hints: frozenset[str] = frozenset()
 
     @property
-    def target(self) -> tuple[str, int]:
+    def target(self) -> Target:
         return self.address, self.port
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Where this node sends traffic: by the Cluster policy and by the Local one; ``any`` tells whether some node could."""
+    """Where this node sends traffic: by the Cluster policy and by the Local one; ``any`` tells whether some node could.
 
-    cluster: tuple[tuple[str, int], ...] = ()
-    local: tuple[tuple[str, int], ...] = ()
+    ``serving`` is where UDP flows that exist may stay: whatever still answers.
+    """
+
+    cluster: tuple[Target, ...] = ()
+    local: tuple[Target, ...] = ()
     any: bool = False
+    serving: tuple[Target, ...] = ()
 
 
 def is_family(address: str, version: int) -> bool:
@@ -202,7 +221,8 @@ def choose(port: ServicePort, endpoints: Sequence[Endpoint], node: str, zone: st
     if port.uses_local_endpoints:
         local = [e for e in ready if e.node == node] or [e for e in leaving if e.node == node]
     some = bool(cluster) or (port.uses_local_endpoints and bool(ready or leaving))
-    return Choice(tuple(e.target for e in cluster), tuple(e.target for e in local), some)
+    serving = tuple(e.target for e in endpoints if e.serving) if port.protocol == UDP else ()
+    return Choice(tuple(e.target for e in cluster), tuple(e.target for e in local), some, serving)
 
 
 def near(ready: Sequence[Endpoint], node: str, zone: str) -> list[Endpoint]:

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..api.meta import Object, annotations_of, key_of, labels_of, namespace_of
 from ..api.resources import ENDPOINT_SLICES, NODES, PODS, SERVICES
@@ -19,26 +20,28 @@ from ..client.informer import Informer, InformerFactory
 from ..client.rest import Client
 from ..concurrency import Backoff, Clock, logger
 from ..streams.http_server import HttpServer
-from .backend import Backend, NftablesBackend, RulesError
+from .backend import Backend, CountedRules, Rules, RulesError
 from .health import Health, ServiceHealth, health_handler, metrics_handler
 from .metrics import ProxyMetrics
 from .model import (
     PROTOCOLS,
     SERVICE_NAME_LABEL,
     ZONE_LABEL,
+    HostPort,
     choose,
     endpoints_by_port,
     is_family,
     ready_local_endpoints,
     service_ports,
 )
-from .service_rules import HostPort, ServiceRules
-from .service_table import TableOptions
+from .modes import make_mode
 
 log = logger("proxy")
 
 SETTLE_SECONDS = 0.003
 """How long events are gathered before the rules are written: those of one cause come together."""
+FLOWS_SECONDS = 0.2
+"""At least this long between two looks at all tracked flows."""
 TRIGGER_TIME = "endpoints.kubernetes.io/last-change-trigger-time"
 
 
@@ -67,16 +70,16 @@ class ServiceProxy:
         node_name: str,
         cluster_cidr: str = "10.244.0.0/16",
         options: ProxyOptions | None = None,
-        backend: Backend | None = None,
+        mode: tuple[Rules, Backend] | None = None,
     ) -> None:
-        """``cluster_cidr`` is where all pods' addresses are. Without a ``backend`` the sockets of one are made here."""
+        """``cluster_cidr`` is where all pods' addresses are. ``mode`` goes before that of the options, whose sockets are
+        made here. Raises RulesError where the machine lacks what the mode needs."""
         self._clock, self._node_name = clock, node_name
         self._options = options = options or ProxyOptions()
-        self._backend = backend or NftablesBackend(
-            TableOptions(cluster_cidr, options.service_cidr, options.masquerade_outbound)
+        self.rules, self._backend = mode or make_mode(
+            options.mode, clock, cluster_cidr, options.service_cidr, options.masquerade_outbound
         )
-        self.rules = ServiceRules()
-        self.metrics = ProxyMetrics()
+        self.metrics = ProxyMetrics(options.mode)
         self.health = Health(clock)
         self.service_health = ServiceHealth(self.health, clock)
         self._services, self._slices = factory.informer(SERVICES), factory.informer(ENDPOINT_SLICES)
@@ -88,7 +91,8 @@ class ServiceProxy:
         self._dirty_pods: dict[str, None] = {}
         self._triggers: list[float] = []
         self._changed = asyncio.Event()
-        self._rebuild = True
+        self._flows_due = asyncio.Event()
+        self._rebuild = self._whole = True
         self._zone = ""
         self._without_local: dict[str, set[str]] = {"internal": set(), "external": set()}
         self._backoff = Backoff(0.1, 10.0)
@@ -108,8 +112,9 @@ class ServiceProxy:
                 group.create_task(self.service_health.run())
                 for informer in (self._services, self._slices, self._node, self._pods):
                     await informer.wait_synced()
-                with self._backend.watching(self._on_foreign_change):
-                    await self._keep()
+                group.create_task(self._backend.watch(self._on_foreign_change))
+                group.create_task(self._keep_flows())
+                await self._keep()
         finally:
             self._services.remove_handler(self._on_service)
             self._slices.remove_handler(self._on_slice)
@@ -183,6 +188,8 @@ class ServiceProxy:
             except RulesError as failure:
                 log.error("rules not written", error=str(failure))
                 self.metrics.failures.inc()
+                if not self._whole and self.metrics.partial_failures is not self.metrics.failures:
+                    self.metrics.partial_failures.inc()
                 self._rebuild = True
                 await self._clock.sleep(self._backoff.next())
                 continue
@@ -194,6 +201,7 @@ class ServiceProxy:
         triggers, self._triggers = self._triggers, []
         self._gather()
         rebuild, self._rebuild = self._rebuild, False
+        self._whole = rebuild
         update = self.rules.take_update()
         if rebuild:
             await self._backend.rebuild(self.rules)
@@ -201,15 +209,36 @@ class ServiceProxy:
             await self._backend.apply(self.rules, update)
         took = self._clock.monotonic() - started
         self.health.updated()
+        self._count(update, rebuild)
         self.metrics.last_sync.set(self._clock.now())
         self.metrics.sync.observe(took)
         (self.metrics.full_sync if rebuild else self.metrics.partial_sync).observe(took)
         for trigger in triggers:
             self.metrics.programming.observe(max(0.0, self._clock.now() - trigger))
         if rebuild or update.touches_udp:
+            self._flows_due.set()
+
+    def _count(self, update: Any, whole: bool) -> None:
+        self.metrics.services_pending.set(len(self._dirty_services))
+        self.metrics.endpoints_pending.set(len(self._dirty_services))
+        if isinstance(self.rules, CountedRules):
+            total = self.rules.count()
+            self.metrics.count_rules(total, total if whole else update.count())
+
+    async def _keep_flows(self) -> None:
+        """Beside the writing of rules, which must not wait while a table of a million flows is read."""
+        while True:
+            await self._flows_due.wait()
+            self._flows_due.clear()
             begun = self._clock.monotonic()
-            self.metrics.forgotten.inc(await self._backend.forget_stale_flows(self.rules))
-            self.metrics.conntrack.observe(self._clock.monotonic() - begun)
+            try:
+                self.metrics.forgotten.inc(await self._backend.forget_stale_flows(self.rules))
+            except RulesError as failure:
+                log.error("stale flows not forgotten", error=str(failure))
+                self._flows_due.set()
+            took = self._clock.monotonic() - begun
+            self.metrics.conntrack.observe(took)
+            await self._clock.sleep(max(FLOWS_SECONDS, took))
 
     def _gather(self) -> None:
         """Works out the elements of what changed."""
@@ -222,7 +251,7 @@ class ServiceProxy:
             pod = self._pods.get_key(key)
             self.rules.set_host_ports(key, host_ports_of(pod) if pod is not None else ())
         for policy, names in self._without_local.items():
-            self.metrics.no_local.labels(policy).set(len(names))
+            self.metrics.set_without_local(policy, len(names))
 
     def _gather_service(self, key: str) -> None:
         service = self._services.get_key(key)

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network, collapse_addresses
 from socket import inet_aton
 
-from .model import Choice, PortName, ServicePort
+from .flow_targets import FlowTargets, udp_signature
+from .model import UDP, Choice, HostPort, PortName, ServicePort, Target
 from .nft.contents import Changes, Contents, Item
 from .nft.tables import Chain, Set, goto_data
 from .service_table import (
@@ -22,22 +23,9 @@ from .service_table import (
     remember_chains,
 )
 
-Target = tuple[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class HostPort:
-    """A port of this node that belongs to a container of one of its pods. An empty ``host_ip`` means all addresses."""
-
-    host_ip: str
-    protocol: int
-    port: int
-    pod_ip: str
-    pod_port: int
-
 
 @dataclass(slots=True)
-class Update:
+class ServiceUpdate:
     """What the kernel must do: new sets and chains first, then the elements."""
 
     sets: list[Set] = field(default_factory=list)
@@ -47,13 +35,8 @@ class Update:
     departed: list[tuple[int, Target]] = field(default_factory=list)
     """(affinity id, endpoint) that clients must forget."""
 
-    @property
-    def touches_udp(self) -> bool:
-        """Whether tracked UDP flows may now lead to the wrong place."""
-        changed = (self.changes.delete, self.changes.add)
-        return any(
-            key[at] == _UDP for name, at in _UDP_PLACES.items() for sets in changed for key in sets.get(name, ())
-        )
+    touches_udp: bool = False
+    """Whether tracked UDP flows may now lead to the wrong place."""
 
     def __bool__(self) -> bool:
         return bool(self.sets or self.chains or self.replaced or self.changes or self.departed)
@@ -89,12 +72,13 @@ class ServiceRules:
         self.contents = Contents()
         self._node_ips: tuple[str, ...] = ()
         self._services: dict[str, Sequence[tuple[ServicePort, Choice]]] = {}
+        self._host_ports: dict[str, tuple[HostPort, ...]] = {}
         self._slots: dict[tuple[PortName, str], tuple[Target, ...]] = {}
         self._ids: dict[tuple[PortName, bool], int] = {}
         self._used_ids: set[int] = set()
         self._affinities: list[int] = []
         self._chains: dict[str, Chain] = {}
-        self._update = Update()
+        self._update = ServiceUpdate()
 
     # -- what there is ---------------------------------------------------------------------------------------------
 
@@ -108,22 +92,14 @@ class ServiceRules:
         """Chains beyond those of the fixed table."""
         return [*self._chains.values(), *(remember_chains(self._affinities) if self._affinities else ())]
 
-    def udp_targets(self) -> dict[bytes, set[bytes]]:
-        """For every UDP frontend what may stand behind it now, packed."""
-        found: dict[bytes, set[bytes]] = {}
-        for name in ("refused", "dropped"):
-            found.update((key, set()) for key in self.contents.of_set(name) if key[4] == _UDP)
-        for name in ("endpoints", "near_endpoints"):
-            for key, target in self.contents.of_set(name).items():
-                if key[4] == _UDP:
-                    found.setdefault(key[:12], set()).add(target)
-        for key, target in self.contents.of_set("host_address_ports").items():
-            if key[4] == _UDP:
-                found.setdefault(key, set()).add(target)
-        for key, target in self.contents.of_set("host_ports").items():
-            if key[0] == _UDP:
-                for address in self._node_ips:
-                    found.setdefault(inet_aton(address) + key, set()).add(target)
+    def flow_targets(self) -> FlowTargets:
+        found = FlowTargets(frozenset(map(inet_aton, self._node_ips)))
+        for ports in self._services.values():
+            for port, choice in ports:
+                found.add_service(port, choice, self._node_ips)
+        for held in self._host_ports.values():
+            for host_port in held:
+                found.add_host_port(host_port)
         return found
 
     # -- changing --------------------------------------------------------------------------------------------------
@@ -132,11 +108,14 @@ class ServiceRules:
         """Where node ports are served."""
         if tuple(addresses) != self._node_ips:
             self._node_ips = tuple(addresses)
+            self._update.touches_udp = True
             for key in list(self._services):
                 self.set_service(key, self._services[key])
 
     def set_service(self, key: str, ports: Sequence[tuple[ServicePort, Choice]]) -> None:
         """All ports of one Service (``namespace/name``); none where it is gone."""
+        if udp_signature(self._services.get(key, ())) != udp_signature(ports):
+            self._update.touches_udp = True
         previous = {port.name for port, _ in self._services.get(key, ())}
         for name in previous - {port.name for port, _ in ports}:
             self._forget(name)
@@ -151,7 +130,12 @@ class ServiceRules:
 
     def set_host_ports(self, pod: str, ports: Iterable[HostPort]) -> None:
         wanted: dict[Item, bytes] = {}
-        for port in ports:
+        held = tuple(ports)
+        if any(p.protocol == UDP for p in (*held, *self._host_ports.pop(pod, ()))):
+            self._update.touches_udp = True
+        if held:
+            self._host_ports[pod] = held
+        for port in held:
             target = pack_target(port.pod_ip, port.pod_port)
             if port.host_ip in ("", "0.0.0.0"):
                 wanted["host_ports", pack_port(port.protocol, port.port)] = target
@@ -160,9 +144,9 @@ class ServiceRules:
             wanted["hairpin", _pair(port.pod_ip)] = b""
         self.contents.assign(("pod", pod), wanted)
 
-    def take_update(self) -> Update:
+    def take_update(self) -> ServiceUpdate:
         update = self._update
-        self._update = Update()
+        self._update = ServiceUpdate()
         update.changes = self.contents.take_changes()
         return update
 
@@ -281,16 +265,6 @@ class ServiceRules:
 
 
 _COUNT_BITS = 20
-_UDP = 17
-_UDP_PLACES = {
-    "endpoints": 4,
-    "near_endpoints": 4,
-    "refused": 4,
-    "dropped": 4,
-    "host_address_ports": 4,
-    "host_ports": 0,
-}
-"""Sets that decide where UDP goes, and where in a key the protocol is."""
 
 
 def _pair(address: str) -> bytes:
