@@ -71,6 +71,8 @@ class ResourceInfo:
     short_names: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()
     subresources: Mapping[str, SubresourceInfo] = field(default_factory=dict)
+    list_name: str = ""
+    """The kind of lists, where it is not ``kind`` with "List" behind it."""
 
     @property
     def gvk(self) -> GVK:
@@ -78,7 +80,7 @@ class ResourceInfo:
 
     @property
     def list_kind(self) -> str:
-        return self.kind + "List"
+        return self.list_name or self.kind + "List"
 
 
 def parse_api_version(api_version: str) -> tuple[str, str]:

@@ -48,6 +48,10 @@ class Answerer:
         resource = self._registry.lookup(info.group, info.version, info.resource)
         if resource is None:
             raise path_not_found()
+        if resource.pending is not None:
+            await resource.pending()
+        if resource.warning:
+            request.warnings.append(resource.warning)
         if request.method == "HEAD" and info.subresource != "proxy":
             raise method_not_allowed()
         if info.subresource:

@@ -13,7 +13,7 @@ from ..wire import protobuf
 from ..wire.protobuf.encoding import message_encoder
 from ..wire.protobuf.varint import delimited
 from .encoding import Entry
-from .views import META, Convert, list_metadata
+from .views import META, Convert, Source, list_metadata
 
 _ITEM, _METADATA = b"\x12", b"\x0a"
 _LIST_META = "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta"
@@ -33,8 +33,13 @@ class ProtobufView:
         self._gvk = gvk
         self._list_gvk = gvk._replace(kind=list_kind)
         self._convert = convert
+        self.source: Source | None = None
+        """For custom resources: whose bytes are decoded."""
 
     def _decoded(self, entry: Entry) -> Object:
+        if self.source is not None:
+            found: Object = orjson.loads(self.source.bytes(entry))
+            return found
         obj = entry.decode()
         return self._convert(obj) if self._convert is not None else obj
 

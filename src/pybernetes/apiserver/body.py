@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..api.errors import StatusError, bad_request
+from ..api.errors import StatusError, bad_request, invalid, invalid_value
 from ..api.meta import Object
 from ..api.resources import GVK, builtin_by_gvk, parse_api_version
 from ..api.schema import builtin_schema, duplicate_fields
@@ -93,7 +93,12 @@ def check_object(
     if not isinstance(obj, dict):
         why = f"couldn't get version/kind; json parse error: json: cannot unmarshal {json_kind(obj)} into {TYPE_META}"
         raise bad_request(unrecognized(gvk.kind, why, request.body))
+    if not resource.kind.builtin and not obj.get("kind"):
+        why = f"Object 'Kind' is missing in '{request.body.decode('utf-8', 'replace')}'"
+        raise bad_request(unrecognized(gvk.kind, why, request.body))
     api_version, kind = obj.get("apiVersion") or gvk.api_version, obj.get("kind") or gvk.kind
+    if not resource.kind.builtin and kind != gvk.kind and isinstance(kind, str) and api_version == gvk.api_version:
+        raise invalid(gvk.group, kind, "", [invalid_value("kind", kind, f"must be {gvk.kind}")])
     if api_version != gvk.api_version or kind != gvk.kind:
         raise bad_request(_other_kind(obj, api_version, kind, resource, request.body))
     try:

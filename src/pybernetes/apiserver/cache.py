@@ -16,7 +16,7 @@ from ..api.errors import too_old_resource_version
 from ..api.meta import Object
 from ..api.resources import GVR
 from ..storage.contract import Event, KeyValue
-from .encoding import NO_FIELDS, NO_LABELS, Entry, with_revision
+from .encoding import NO_FIELDS, NO_LABELS, Entry, encode_for_store, with_revision
 
 ADDED, MODIFIED, DELETED = "ADDED", "MODIFIED", "DELETED"
 Fields = Callable[[Object], Mapping[str, str]]
@@ -66,7 +66,7 @@ class ResourceCache:
         self.gvr = gvr
         self.namespaced = namespaced
         self.prefix = prefix
-        self._fields = fields
+        self.fields = fields
         self.spaces: dict[str, Space] = {}
         self._order: list[str] = []
         self.log: list[Change] = []
@@ -84,6 +84,8 @@ class ResourceCache:
         self.indexed = indexed
         self._index: dict[str, dict[tuple[str, str], Entry]] = {}
         self.joined: dict[tuple[str, ...], tuple[int, bytes]] = {}
+        self.coerce: Callable[[Object], None] | None = None
+        """What has to be done to an object that was stored under an older schema (custom resources)."""
 
     # -- filling ----------------------------------------------------------------------------------------------------
 
@@ -96,8 +98,11 @@ class ResourceCache:
         """``obj`` is the decoded value where the writer is in this process."""
         namespace, name = self.split(key)
         decoded = obj if obj is not None else orjson.loads(value)
+        if obj is None and self.coerce is not None:
+            self.coerce(decoded)
+            value = encode_for_store(decoded)
         labels = decoded["metadata"].get("labels") or NO_LABELS
-        fields = self._fields(decoded) if self._fields is not None else NO_FIELDS
+        fields = self.fields(decoded) if self.fields is not None else NO_FIELDS
         return Entry(namespace, name, revision, with_revision(value, revision), labels, fields)
 
     def unversioned(self, key: str, value: bytes, obj: Object) -> Entry:
@@ -127,6 +132,18 @@ class ResourceCache:
         self.log.clear()
         self._log_bytes = 0
         self.horizon = revision
+
+    def renew(self, items: Sequence[KeyValue], revision: int) -> None:
+        """Reads everything anew, since how objects are read has changed; nobody watches meanwhile."""
+        self.spaces.clear()
+        self._order.clear()
+        self._index.clear()
+        self.joined.clear()
+        self.count = 0
+        self.base += len(self.log)
+        self.log.clear()
+        self._log_bytes = 0
+        self.load(items, revision)
 
     def apply(self, event: Event) -> None:
         """One committed write."""

@@ -34,11 +34,15 @@ class Committer:
         self.rng = rng
         self.ttl_of: Callable[[Resource], float] = lambda resource: 0.0
 
-    def to_storage(self, resource: Resource, obj: Object) -> Object:
+    async def to_storage(self, resource: Resource, obj: Object) -> Object:
+        if resource.versioning is not None:
+            return await resource.versioning.to_storage(obj)
         return resource.conversion.to_storage(obj) if resource.conversion is not None else obj
 
-    def from_entry(self, resource: Resource, entry: Entry) -> Object:
+    async def from_entry(self, resource: Resource, entry: Entry) -> Object:
         """The stored object in the resource's version, the caller's own."""
+        if resource.versioning is not None:
+            return resource.versioning.read(await resource.seen(entry))
         obj = entry.decode()
         return resource.conversion.from_storage(obj) if resource.conversion is not None else obj
 
@@ -47,7 +51,7 @@ class Committer:
         metadata = obj["metadata"]
         cache = resource.cache
         namespace, name = metadata.get("namespace", "") if cache.namespaced else "", metadata["name"]
-        stored = self.to_storage(resource, obj)
+        stored = await self.to_storage(resource, obj)
         key = f"{cache.prefix}{namespace}/{name}" if cache.namespaced else cache.prefix + name
         if dry_run:
             if cache.get(namespace, name) is not None:
@@ -104,10 +108,11 @@ class Committer:
             entry = cache.get(namespace, name)
             if entry is None:
                 raise not_found(gvr.group, gvr.resource, name)
-            old = self.from_entry(resource, entry)
+            old = await self.from_entry(resource, entry)
             new = await attempt(old)
-            stored = self.to_storage(resource, new)
-            current = old if resource.conversion is None else entry.decode()
+            stored = await self.to_storage(resource, new)
+            plain = resource.conversion is None and resource.versioning is None
+            current = old if plain else entry.decode()
             if same(stored, current):
                 return entry
             data = encode_for_store(stored)

@@ -19,7 +19,7 @@ from ..api.errors import (
     not_supported,
 )
 from ..api.meta import Object
-from ..api.resources import GVK, GVR, NAMESPACES
+from ..api.resources import CUSTOM_RESOURCE_DEFINITIONS, GVK, GVR, NAMESPACES
 from ..api.schema import builtin_schema
 from ..api.schema.mismatch import json_kind
 from ..api.times import parse_time, to_time
@@ -27,6 +27,7 @@ from ..hooks.admission import DELETE, AdmissionAttributes
 from .admitting import AdmissionChain, note, roll_back
 from .body import TYPE_META, parse
 from .committing import Committer
+from .custom.decide import mark_definition
 from .encoding import Entry
 from .options import META_GROUP, dry_run_errors, list_options
 from .reading import Reader
@@ -209,10 +210,10 @@ class Deleter:
                 resource, entry.namespace, entry.name, attempt, dry_run=options.dry_run, removes=False
             )
         except _Pending:
-            return self.committer.from_entry(resource, self._newest(resource, entry)), False
+            return await self.committer.from_entry(resource, self._newest(resource, entry)), False
         except _DeleteNow:
             return await self._gone(resource, entry, options, last), True
-        obj = self.committer.from_entry(resource, marked)
+        obj = await self.committer.from_entry(resource, marked)
         metadata = obj["metadata"]
         held = resource.gvr == NAMESPACES or metadata.get("finalizers") or metadata.get("deletionGracePeriodSeconds")
         if held:
@@ -228,8 +229,8 @@ class Deleter:
             current = resource.cache.get(entry.namespace, entry.name)
             if current is None:
                 # Another one finished what we began.
-                return last.get("new") or self.committer.from_entry(resource, entry)
-            obj = self.committer.from_entry(resource, current)
+                return last.get("new") or await self.committer.from_entry(resource, entry)
+            obj = await self.committer.from_entry(resource, current)
             if options.version is None or current.revision != entry.revision:
                 self.check_preconditions(resource, obj, DeleteOptions(uid=options.uid))
             if options.dry_run:
@@ -270,6 +271,8 @@ class Deleter:
         metadata = obj["metadata"]
         if resource.gvr == NAMESPACES:
             return self._mark_namespace(resource, obj, options)
+        if resource.gvr == CUSTOM_RESOURCE_DEFINITIONS and metadata.get("deletionTimestamp") is None:
+            return mark_definition(obj, to_time(self.clock.now()))
         graceful = self._begin_grace(resource, obj, options)
         finalizers = self._finalizers(resource, metadata, options)
         if finalizers:
@@ -351,7 +354,10 @@ class Deleter:
         wanted = delete_options(request)
         await self.committer.hub.consistent()
         scope = Scope(info.namespace, "", options.labels, options.fields)
-        entries = [e for e in resource.cache.select(info.namespace) if scope.matches(e)]
+        entries = list(resource.cache.select(info.namespace))
+        if resource.versioning is not None and resource.versioning.asks:
+            entries = await resource.versioning.convert(entries)
+        entries = [e for e in entries if scope.matches(e)]
         if options.limit:
             entries = entries[: options.limit]
         for entry in entries:

@@ -16,7 +16,7 @@ import orjson
 
 from ..api.errors import path_not_found
 from ..api.resources import GVK, ResourceInfo
-from .registry import Registry, Resource
+from .registry import Registry, Resource, Versions
 from .request import Request, Response, page_not_found
 
 _GROUP = "apidiscovery.k8s.io"
@@ -55,11 +55,16 @@ class Discovery:
         self._address = address
         self._generation = -1
         self._documents: dict[tuple[str, str], _Document] = {}
+        self._told: dict[str, Versions] = {}
 
-    def _kept(self, key: tuple[str, str], make: Callable[[], Any]) -> _Document:
+    def _renew(self) -> None:
         if self._generation != self._registry.generation:
             self._generation = self._registry.generation
             self._documents.clear()
+            self._told = self._registry.told()
+
+    def _kept(self, key: tuple[str, str], make: Callable[[], Any]) -> _Document:
+        self._renew()
         document = self._documents.get(key)
         if document is None:
             document = self._documents[key] = _document(make())
@@ -90,7 +95,8 @@ class Discovery:
             group, version = parts[1], parts[2] if len(parts) == 3 else ""
         else:
             raise path_not_found()
-        versions = self._registry.groups.get(group)
+        self._renew()
+        versions = self._told.get(group)
         if versions is None and not version:
             return page_not_found()
         if versions is None or (version and version not in versions):
@@ -120,16 +126,16 @@ class Discovery:
         return {"kind": "APIGroup", "apiVersion": "v1", **self._group_entry(group)}
 
     def _group_entry(self, group: str) -> dict[str, Any]:
-        versions = [{"groupVersion": f"{group}/{v}", "version": v} for v in self._registry.groups[group]]
+        versions = [{"groupVersion": f"{group}/{v}", "version": v} for v in self._told[group]]
         return {"name": group, "versions": versions, "preferredVersion": versions[0]}
 
     def _groups(self) -> Any:
-        groups = [self._group_entry(g) for g in self._registry.groups if g]
+        groups = [self._group_entry(g) for g in self._told if g]
         return {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}
 
     def _resources(self, group: str, version: str) -> Any:
         found: list[dict[str, Any]] = []
-        for resource in self._registry.groups[group][version].values():
+        for resource in self._told[group][version].values():
             found += _legacy_entries(resource)
         found.sort(key=lambda r: r["name"])
         api_version = f"{group}/{version}" if group else version
@@ -138,19 +144,25 @@ class Discovery:
 
     def _aggregate(self, which: str, version: str) -> Any:
         items = []
-        for group, versions in self._registry.groups.items():
+        for group, versions in self._told.items():
             if bool(group) != bool(which):
                 continue
             entries = [
                 {
                     "version": v,
-                    "resources": [_aggregated_entry(r.info) for _, r in sorted(resources.items())],
+                    "resources": [_aggregated_entry(r) for _, r in sorted(resources.items())],
                     "freshness": "Current",
                 }
                 for v, resources in versions.items()
             ]
             items.append({"metadata": {"name": group} if group else {}, "versions": entries})
         return {"kind": LIST_KIND, "apiVersion": f"{_GROUP}/{version}", "metadata": {}, "items": items}
+
+
+def _verbs(resource: Resource) -> list[str]:
+    """What a client may still do: nothing is made of what is being removed."""
+    verbs = list(resource.info.verbs)
+    return [v for v in verbs if v not in ("create", "update", "patch")] if resource.terminating else verbs
 
 
 def _legacy_entries(resource: Resource) -> list[dict[str, Any]]:
@@ -160,7 +172,7 @@ def _legacy_entries(resource: Resource) -> list[dict[str, Any]]:
         "singularName": info.singular,
         "namespaced": info.namespaced,
         "kind": info.kind,
-        "verbs": list(info.verbs),
+        "verbs": _verbs(resource),
     }
     if info.short_names:
         entry["shortNames"] = list(info.short_names)
@@ -188,13 +200,14 @@ def _kind_entry(kind: GVK, info: ResourceInfo) -> dict[str, str]:
     return {"group": "" if own else kind.group, "version": "" if own else kind.version, "kind": kind.kind}
 
 
-def _aggregated_entry(info: ResourceInfo) -> dict[str, Any]:
+def _aggregated_entry(resource: Resource) -> dict[str, Any]:
+    info = resource.info
     entry: dict[str, Any] = {
         "resource": info.gvr.resource,
         "responseKind": _kind_entry(info.gvk, info),
         "scope": "Namespaced" if info.namespaced else "Cluster",
         "singularResource": info.singular,
-        "verbs": list(info.verbs),
+        "verbs": _verbs(resource),
     }
     if info.short_names:
         entry["shortNames"] = list(info.short_names)

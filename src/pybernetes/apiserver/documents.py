@@ -6,7 +6,7 @@ Specified by "The Kubernetes API", "OpenAPI interface definition".
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import orjson
@@ -28,21 +28,30 @@ _ANY = ("*/*", "application/*")
 class OpenApi:
     """Answers OpenAPI requests of one server."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, customs: Mapping[GVK, Mapping[str, Any] | None]) -> None:
+        """``customs`` are the OpenAPI v3 schemas of custom resources, and change with the registry."""
         self._registry = registry
         self._generation = -1
         self._kept: dict[str, tuple[bytes, str]] = {}
-        self.customs: dict[GVK, Mapping[str, Any]] = {}
-        """OpenAPI v3 schemas of custom resources."""
+        self._customs = customs
+        self._known: list[ResourceInfo] = []
+        self._marks: dict[str, str] = {}
 
     def _infos(self) -> list[ResourceInfo]:
-        return [r.info for r in self._registry]
+        self._renew()
+        return self._known
 
-    def _document(self, key: str) -> tuple[bytes, str]:
-        """(body, hash). Made from the registry as it is; a change of it makes everything anew."""
+    def _renew(self) -> None:
+        """Everything is made anew after a change of the registry."""
         if self._generation != self._registry.generation:
             self._generation = self._registry.generation
             self._kept.clear()
+            self._known = [r.info for r in self._registry if not r.hidden]
+            self._marks = _marks(self._known, self._customs)
+
+    def _document(self, key: str) -> tuple[bytes, str]:
+        """(body, hash). Made from the registry as it is; a change of it makes everything anew."""
+        self._renew()
         found = self._kept.get(key)
         if found is None:
             body = orjson.dumps(self._make(key))
@@ -52,15 +61,15 @@ class OpenApi:
     def _make(self, key: str) -> Any:
         infos = self._infos()
         if key == "v2":
-            return openapi_v2(infos, self.customs)
+            return openapi_v2(infos, self._customs)
         parts = key.split("/")
         if parts == ["apis"]:
-            return openapi_v3("*", "", infos, self.customs)
+            return openapi_v3("*", "", infos, self._customs)
         if parts == ["version"]:
-            return openapi_v3("version", "", infos, self.customs)
+            return openapi_v3("version", "", infos, self._customs)
         if parts[0] == "api":
-            return openapi_v3("", parts[1] if len(parts) > 1 else "", infos, self.customs)
-        return openapi_v3(parts[1], parts[2] if len(parts) > 2 else "", infos, self.customs)
+            return openapi_v3("", parts[1] if len(parts) > 1 else "", infos, self._customs)
+        return openapi_v3(parts[1], parts[2] if len(parts) > 2 else "", infos, self._customs)
 
     async def v2(self, request: Request) -> Response:
         accept = request.headers.get("accept", "")
@@ -80,19 +89,7 @@ class OpenApi:
 
     def _hash_of(self, path: str) -> str:
         """The hash in the URL only has to change with the document, and making all of them for the index is slow."""
-        seed = f"{path}:{self._mark(path)}"
-        return hashlib.sha256(seed.encode()).hexdigest().upper()
-
-    def _mark(self, path: str) -> str:
-        group, version = ("", path.partition("/")[2]) if path.startswith("api/") else ("", "")
-        if path.startswith("apis/"):
-            group, _, version = path[5:].partition("/")
-        resources = self._registry.groups.get(group, {}).get(version, {})
-        customs = {str(k): v for k, v in self.customs.items() if (k.group, k.version) == (group, version)}
-        digest = hashlib.sha256(
-            orjson.dumps(customs, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
-        ).hexdigest()
-        return ",".join(sorted(resources)) + digest
+        return hashlib.sha256(f"{path}:{self._marks.get(path, '')}".encode()).hexdigest().upper()
 
     async def v3_document(self, request: Request) -> Response:
         path = request.path.removeprefix("/openapi/v3/").strip("/")
@@ -120,3 +117,16 @@ def _answer(request: Request, body: bytes, etag: str) -> Response:
     if "gzip" in request.headers.get("accept-encoding", ""):
         compress(response)
     return response
+
+
+def _marks(infos: Iterable[ResourceInfo], customs: Mapping[GVK, Mapping[str, Any] | None]) -> dict[str, str]:
+    """What the document of a group version depends on, by its path."""
+    found: dict[str, list[str]] = {}
+    for info in infos:
+        path = f"apis/{info.gvr.group}/{info.gvr.version}" if info.gvr.group else f"api/{info.gvr.version}"
+        found.setdefault(path, []).append(info.gvr.resource)
+        if info.gvk in customs:
+            # A definition's schema is replaced as a whole when it changes, and kept while it does not.
+            about = [repr(info), customs[info.gvk]]
+            found[path].append(hashlib.sha256(orjson.dumps(about)).hexdigest())
+    return {path: ",".join(sorted(parts)) for path, parts in found.items()}

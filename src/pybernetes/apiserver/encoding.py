@@ -47,7 +47,7 @@ def at_revision(served: bytes, revision: int) -> bytes:
 class Entry:
     """One object in one state: its served bytes and, beside them, what selection needs. Never changed."""
 
-    __slots__ = ("_object", "data", "fields", "labels", "name", "namespace", "revision", "views")
+    __slots__ = ("_object", "data", "fields", "labels", "name", "namespace", "revision", "versions")
 
     def __init__(
         self,
@@ -64,7 +64,8 @@ class Entry:
         self.data = data
         self.labels = labels
         self.fields = fields
-        self.views: dict[str, bytes] | None = None
+        self.versions: dict[str, Entry] | None = None
+        """Of a custom resource: the entry in other versions than the stored one, once made."""
         self._object: Object | None = None
 
     @property

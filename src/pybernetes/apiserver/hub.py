@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from ..api.errors import StatusError
 from ..api.resources import GVR
 from ..concurrency import Clock, logger
-from ..storage.contract import Compacted, Event, Store, StoreError
+from ..storage.contract import Compacted, Event, KeyValue, Page, Store, StoreError
 from .cache import Fields, ResourceCache
 from .watching import Dispatcher
 
@@ -81,13 +81,61 @@ class Hub:
         """Fills a cache whose resource was added while the hub runs."""
         cache = dispatcher.cache
         buffered = self._loading.setdefault(cache.prefix, [])
-        revision = await self._load(cache)
-        self._loading.pop(cache.prefix, None)
+        try:
+            revision = await self._load(cache)
+        finally:
+            self._loading.pop(cache.prefix, None)
         for event in buffered:
             if event.revision > revision:
                 cache.apply(event)
 
-    async def remove(self, prefix: str) -> None:
+    async def renew(self, dispatcher: Dispatcher) -> None:
+        """Fills a cache anew from what is stored: how its objects are read has changed."""
+        cache = dispatcher.cache
+        buffered = self._loading.setdefault(cache.prefix, [])
+        try:
+            items: list[KeyValue] = []
+            async for page in self._pages(cache.prefix):
+                items += page.items
+                revision = page.revision
+        finally:
+            self._loading.pop(cache.prefix, None)
+        cache.renew(items, revision)
+        for event in buffered:
+            if event.revision > revision:
+                cache.apply(event)
+
+    async def load_below(self, prefix: str) -> None:
+        """Fills all caches below a prefix in one go, at the start."""
+        revision = 0
+        caches = [d.cache for p, d in self.dispatchers.items() if p.startswith(prefix)]
+        found: dict[str, list[KeyValue]] = {cache.prefix: [] for cache in caches}
+        for cache in caches:
+            self._loading.setdefault(cache.prefix, [])
+        async for page in self._pages(prefix):
+            revision = page.revision
+            for item in page.items:
+                end = item.key.find("/", len(prefix)) + 1
+                if (listed := found.get(item.key[:end])) is not None:
+                    listed.append(item)
+        for cache in caches:
+            cache.load(found[cache.prefix], revision)
+            for event in self._loading.pop(cache.prefix, ()):
+                if event.revision > revision:
+                    cache.apply(event)
+
+    async def _pages(self, prefix: str, revision: int = 0) -> AsyncIterator[Page]:
+        after = ""
+        while True:
+            page = await self.store.list(prefix, after=after, limit=self.PAGE, revision=revision)
+            revision = page.revision
+            yield page
+            if not page.remaining:
+                return
+            after = page.items[-1].key
+
+    def remove(self, prefix: str) -> None:
+        """Ends the cache of a resource that is not served any more, and all watches of it."""
         dispatcher = self.dispatchers.pop(prefix, None)
         if dispatcher is not None:
             table, parts = self._table, prefix[len(ROOT) : -1].split("/")
@@ -97,14 +145,10 @@ class Hub:
             dispatcher.close()
 
     async def _load(self, cache: ResourceCache, revision: int = 0) -> int:
-        after = ""
-        while True:
-            page = await self.store.list(cache.prefix, after=after, limit=self.PAGE, revision=revision)
+        async for page in self._pages(cache.prefix, revision):
             revision = page.revision
             cache.load(page.items, revision)
-            if not page.remaining:
-                return revision
-            after = page.items[-1].key
+        return revision
 
     # -- running ----------------------------------------------------------------------------------------------------
 

@@ -28,6 +28,7 @@ from .registry import Resource
 from .request import Request, RequestInfo, Response
 from .views import View
 from .watching import Scope, Watcher
+from .watching_converted import ConvertedWatch
 
 CONTINUE_EXPIRED = (
     "The provided continue parameter is too old to display a consistent list result. You can start a new list without the "
@@ -75,7 +76,8 @@ class Reader:
     # -- get --------------------------------------------------------------------------------------------------------
 
     async def get(self, request: Request, info: RequestInfo, resource: Resource, view: View) -> Response:
-        return Response(200, view.item(await self.entry(request, info, resource)), view.content_type)
+        entry = await resource.seen(await self.entry(request, info, resource))
+        return Response(200, view.item(entry), view.content_type)
 
     async def entry(self, request: Request, info: RequestInfo, resource: Resource) -> Entry:
         """The object that a request names. Raises StatusError 404."""
@@ -103,6 +105,8 @@ class Reader:
             return await self._list_old(resource, view, info, options, token, exact)
         revision = exact or self._hub.revision
         scope = Scope(info.namespace, "", options.labels, options.fields)
+        if resource.versioning is not None and resource.versioning.asks:
+            return await self._list_converted(resource, view, scope, options, token, revision)
         after = token.after if token is not None else ""
         whole = (
             not after and not options.limit and not scope.filtered and "yaml" not in request.headers.get("accept", "")
@@ -125,6 +129,32 @@ class Reader:
             proceed = self._seal(_Token(key, revision), info.namespace)
             if not scope.filtered:
                 remaining = cache.remaining(info.namespace, key)
+        return _answer(view, revision, proceed, remaining, view.items(page))
+
+    async def _list_converted(
+        self,
+        resource: Resource,
+        view: View,
+        scope: Scope,
+        options: ListOptions,
+        token: _Token | None,
+        revision: int,
+    ) -> Response:
+        """A list that a webhook converts, all of it at once: it may be asked for by fields that only exist afterwards."""
+        assert resource.versioning is not None
+        cache = resource.cache
+        stored = list(cache.select(scope.namespace, token.after if token is not None else ""))
+        if options.limit and not scope.filtered:
+            stored = stored[: options.limit + 1]
+        page = [e for e in await resource.versioning.convert(stored) if scope.matches(e)]
+        proceed, remaining = "", None
+        if options.limit and len(page) > options.limit:
+            page = page[: options.limit]
+            last = page[-1]
+            key = f"{last.namespace}/{last.name}" if cache.namespaced else last.name
+            proceed = self._seal(_Token(key, revision), scope.namespace)
+            if not scope.filtered:
+                remaining = cache.remaining(scope.namespace, key)
         return _answer(view, revision, proceed, remaining, view.items(page))
 
     async def _stream(self, view: View, revision: int, entries: tuple[Entry, ...]) -> AsyncIterator[bytes]:
@@ -204,6 +234,8 @@ class Reader:
             except FutureRevision as failure:
                 raise too_large_resource_version(failure.requested, failure.current) from None
             entries = [cache.entry_for(kv.key, kv.value, kv.revision) for kv in page.items]
+            if resource.versioning is not None and resource.versioning.asks:
+                entries = await resource.versioning.convert(entries)
             found += [e for e in entries if scope.matches(e)]
             if not page.remaining or (options.limit and len(found) >= options.limit):
                 break
@@ -260,6 +292,21 @@ class Reader:
             position = cache.base + len(cache.log)
         elif revision:
             position = cache.since(revision)
+        if resource.versioning is not None and resource.versioning.asks:
+            watch = ConvertedWatch(
+                resource.dispatcher,
+                resource.versioning,
+                scope,
+                view,
+                position=position,
+                initial=list(cache.select(scope.namespace)) if initial is not None else None,
+                initial_revision=hub.revision,
+                announce_initial=bool(options.initial and options.bookmarks),
+                bookmarks=options.bookmarks,
+                timeout=self._timeout(options),
+                revision=lambda: hub.revision,
+            )
+            return Response(200, watch.frames(), view.stream_type, live=True)
         watcher = Watcher(
             resource.dispatcher,
             scope,

@@ -44,7 +44,7 @@ class Renderer:
                 "application/vnd.kubernetes.protobuf;stream=watch"
             )
         if not media.convert:
-            return self._plain(resource, media)
+            return self._plain(resource, media, verb in ("list", "watch", "deletecollection"))
         include = request.param("includeObject") if request.raw_query else ""
         if include not in _INCLUDES:
             raise bad_request(
@@ -67,20 +67,32 @@ class Renderer:
             view = resource.views[key] = self._converted(resource, media, include)
         return view
 
-    def _plain(self, resource: Resource, media: MediaType) -> View:
-        if media.format == PROTOBUF and (binary := resource.protobuf) is not None:
-            return binary
-        return resource.json
+    def _plain(self, resource: Resource, media: MediaType, many: bool) -> View:
+        if media.format != PROTOBUF:
+            return resource.json
+        binary = resource.protobuf
+        if binary is None:
+            raise not_acceptable(
+                f"object {_go_type(resource, many)} does not implement the protobuf marshalling interface and cannot be "
+                "encoded to a protobuf message"
+            )
+        return binary
 
     def _converted(self, resource: Resource, media: MediaType, include: str) -> View:
         convert = resource.conversion.from_storage if resource.conversion is not None else None
+        view: TableView | PartialView
         if media.convert == "Table":
-            return TableView(resource.gvk, resource.kind, convert, media.version, include, self._now)
-        if media.format == PROTOBUF:
+            view = TableView(resource.gvk, resource.kind, convert, media.version, include, self._now)
+        elif media.format == PROTOBUF:
             from .binary import PartialProtobufView
 
-            return PartialProtobufView(resource.gvk, convert, media.version)
-        return PartialView(resource.gvk, convert, media.version)
+            binary = PartialProtobufView(resource.gvk, convert, media.version)
+            binary.source = resource.versioning
+            return binary
+        else:
+            view = PartialView(resource.gvk, convert, media.version)
+        view.source = resource.versioning
+        return view
 
     def made_up(self, media: MediaType, gvk: GVK, obj: Object) -> bytes:
         """An object that is not stored (Scale), as itself or as a Table."""
@@ -102,7 +114,7 @@ class Renderer:
 
     def finish(self, request: Request, media: MediaType, response: Response) -> Response:
         """Recodes and compresses a whole body as the client asked."""
-        if response.stream is not None or response.upgrade is not None:
+        if response.stream is not None or response.upgrade is not None or response.live:
             return response
         whole = isinstance(response.body, bytes | tuple)
         if response.content_type.startswith("application/json") and whole:

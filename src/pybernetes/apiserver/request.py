@@ -129,6 +129,8 @@ class Response:
     headers: list[tuple[str, str]] = field(default_factory=list)
     upgrade: Upgrade | None = None
     stream: Stream | None = None
+    live: bool = False
+    """The chunks of the body come as things happen: they are sent as they are, at once."""
 
     @property
     def whole(self) -> bytes:

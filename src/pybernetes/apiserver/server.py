@@ -34,6 +34,7 @@ from .bootstrap import Bootstrap
 from .cache import Listener, ResourceCache
 from .committing import Committer
 from .conversions import CONVERSIONS
+from .custom.controller import Definitions
 from .deleting import Deleter
 from .discovery import Discovery
 from .documents import OpenApi
@@ -120,6 +121,7 @@ class ApiServer:
         self.metrics = Metrics()
         self.metrics.gauges.append(self._storage_gauges)
         self.express = Express(self)
+        self.definitions = Definitions(self.registry, self.hub, self.objects, self.loopback, self.deleter, rng)
         self._serve_paths()
         self.committer.ttl_of = self._ttl_of
 
@@ -161,7 +163,7 @@ class ApiServer:
     def _serve_paths(self) -> None:
         """What is served beside resources."""
         discovery = Discovery(self.registry, self._address)
-        openapi = self.openapi = OpenApi(self.registry)
+        openapi = self.openapi = OpenApi(self.registry, self.definitions.schemas)
         self.paths.update(
             {
                 "/version": self._version,
@@ -254,6 +256,7 @@ class ApiServer:
         """Opens the store, fills the caches, and runs the ``post_start`` hooks. ``run`` must follow."""
         await self.store.open()
         await self.hub.start()
+        await self.definitions.start()
         self.ready.set()
         if self.config.bootstrap:
             await self._bootstrap.ensure()
@@ -270,6 +273,7 @@ class ApiServer:
                 group.create_task(self.hub.run())
                 group.create_task(self._bookmarks())
                 group.create_task(self._compactions())
+                group.create_task(self.definitions.run())
                 if self.config.bootstrap and not self.store.single_writer:
                     group.create_task(self._bootstrap.run())
                 if self.auditor is not None:

@@ -61,7 +61,7 @@ class Subresources:
     async def scale(self, request: Request, info: RequestInfo, resource: Resource) -> Response:
         if info.verb == "get":
             entry = await self._deleter.reader.entry(request, info, resource)
-            return self._scale_answer(request, resource, entry)
+            return await self._scale_answer(request, resource, entry)
         kind = "UpdateOptions" if info.verb == "update" else "PatchOptions"
         options = write_options(request, kind)
         wanted = self._wanted_scale(request, options) if info.verb == "update" else None
@@ -73,7 +73,9 @@ class Subresources:
             assert scale is not None
             self._check_scale(scale, info)
             replicas = (scale.get("spec") or {}).get("replicas") or 0
-            new = {**old, "metadata": {**old["metadata"]}, "spec": dict(old.get("spec") or {})}
+            new = {**old, "metadata": {**old["metadata"]}}
+            if resource.kind.builtin:
+                new["spec"] = dict(old.get("spec") or {})
             version = (scale.get("metadata") or {}).get("resourceVersion")
             if version:
                 new["metadata"]["resourceVersion"] = version
@@ -86,10 +88,10 @@ class Subresources:
             return new
 
         entry = await self._writer.change(request, info, resource, make, options, versioned=False)
-        return self._scale_answer(request, resource, entry)
+        return await self._scale_answer(request, resource, entry)
 
-    def _scale_answer(self, request: Request, resource: Resource, entry: Entry) -> Response:
-        scale = resource.kind.scale_of(self._committer.from_entry(resource, entry))
+    async def _scale_answer(self, request: Request, resource: Resource, entry: Entry) -> Response:
+        scale = resource.kind.scale_of(await self._committer.from_entry(resource, entry))
         return Response(200, self._renderer.made_up(self._renderer.media(request), SCALE, scale))
 
     def _wanted_scale(self, request: Request, options: WriteOptions) -> Object:

@@ -130,8 +130,13 @@ class _Derived(JsonView):
     def __init__(self, gvk: GVK, list_kind: str, convert: Convert | None, *, typed_items: bool = True) -> None:
         super().__init__(gvk, list_kind, typed_items=typed_items)
         self._convert = convert
+        self.source: Source | None = None
+        """For custom resources: whose bytes are decoded."""
 
     def _decoded(self, entry: Entry) -> Object:
+        if self.source is not None:
+            found: Object = orjson.loads(self.source.bytes(entry))
+            return found
         obj = entry.decode()
         return self._convert(obj) if self._convert is not None else obj
 
@@ -165,6 +170,29 @@ class ConvertedView(_Derived):
             obj.pop("apiVersion", None)
             found.append(orjson.dumps(obj))
         return b",".join(found)
+
+
+class Source(Protocol):
+    """Where the bytes of one version of an entry come from."""
+
+    def bytes(self, entry: Entry) -> bytes: ...
+
+
+class VersionedView(JsonView):
+    """A version of a custom resource, whose objects at rest may be in any."""
+
+    def __init__(self, gvk: GVK, list_kind: str, source: Source) -> None:
+        super().__init__(gvk, list_kind, typed_items=False)
+        self._source = source
+
+    def item(self, entry: Entry) -> bytes:
+        return self._source.bytes(entry) + b"\n"
+
+    def items(self, entries: Iterable[Entry]) -> bytes:
+        return b",".join([self._source.bytes(e) for e in entries])
+
+    def frame(self, kind: str, entry: Entry) -> bytes:
+        return encode_event(kind, self._source.bytes(entry))
 
 
 class PartialView(_Derived):

@@ -142,6 +142,10 @@ class Dispatcher:
         self._resting_until = 0.0
         self._timer: TimerHandle | None = None
         cache.on_change = self._offer
+        self.closed = 0
+        """How often all watches were ended."""
+        self.closing: list[Callable[[], None]] = []
+        """Told when they are, beside the watchers in groups."""
 
     @property
     def watching(self) -> int:
@@ -246,8 +250,13 @@ class Dispatcher:
                     watcher.take(payload)
 
     def close(self) -> None:
+        """Ends all watches."""
+        self.closed += 1
+        for tell in list(self.closing):
+            tell()
         if self._timer is not None:
             self._timer.cancel()
+            self._timer, self._armed = None, False
         for group in list(self._groups.values()):
             for watcher in list(group.watchers):
                 watcher.finish()

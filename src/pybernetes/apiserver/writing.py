@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
-from ..api.errors import StatusError, bad_request, conflict, invalid, invalid_value
+from ..api.errors import StatusError, bad_request, conflict, forbidden, invalid, invalid_value
 from ..api.meta import Object
 from ..api.resources import GVR, NAMESPACES
 from ..api.times import to_time
@@ -69,7 +69,7 @@ class Writer:
         options = write_options(request, "CreateOptions")
         obj = decode_object(request, resource, options)
         entry = await self._create(request, info, resource, obj, options)
-        return Response(201, view.item(entry), view.content_type)
+        return Response(201, view.item(await resource.seen(entry)), view.content_type)
 
     async def _create(
         self,
@@ -83,6 +83,9 @@ class Writer:
     ) -> Entry:
         metadata = obj["metadata"]
         kind = resource.kind
+        if resource.terminating:
+            why = "create not allowed while custom resource definition is terminating"
+            raise forbidden(resource.gvr.group, resource.gvr.resource, metadata.get("name") or "", why)
         wipe_system_fields(metadata)
         if metadata.pop("resourceVersion", ""):
             raise bad_request("resourceVersion should not be set on objects to be created")
@@ -192,7 +195,7 @@ class Writer:
             return again
 
         entry = await self.change(request, info, resource, attempt, options)
-        return Response(200, view.item(entry), view.content_type)
+        return Response(200, view.item(await resource.seen(entry)), view.content_type)
 
     async def _create_by_update(
         self, request: Request, info: RequestInfo, resource: Resource, obj: Object, options: WriteOptions, view: View
@@ -201,7 +204,7 @@ class Writer:
             await self.allows_creation_of(request, info, info.name)
         obj["metadata"].pop("resourceVersion", None)
         entry = await self._create(request, info, resource, obj, options)
-        return Response(201, view.item(entry), view.content_type)
+        return Response(201, view.item(await resource.seen(entry)), view.content_type)
 
     async def change(
         self,
@@ -317,7 +320,7 @@ class Writer:
         if form == APPLY and resource.cache.get(info.namespace, info.name) is None and not info.subresource:
             return await self._create_by_apply(request, info, resource, patcher, options, view)
         entry = await self.change(request, info, resource, patcher.apply, options, managed=form != APPLY)
-        return Response(200, view.item(entry), view.content_type)
+        return Response(200, view.item(await resource.seen(entry)), view.content_type)
 
     async def _create_by_apply(
         self,
@@ -339,7 +342,7 @@ class Writer:
         if self.allows_creation_of is not None:
             await self.allows_creation_of(request, info, info.name)
         entry = await self._create(request, info, resource, obj, options, managed=False)
-        return Response(201, view.item(entry), view.content_type)
+        return Response(201, view.item(await resource.seen(entry)), view.content_type)
 
 
 def user_object(user: UserInfo) -> Mapping[str, Any]:

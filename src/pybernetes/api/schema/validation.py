@@ -82,6 +82,24 @@ def validate(root: Node, obj: Any, old: Any = None) -> list[FieldError]:
     return found
 
 
+def validate_part(root: Node, obj: Any, old: Any, name: str) -> list[FieldError]:
+    """The errors of one field of an object, as an update of that field alone is checked (the status subresource)."""
+    schema = ((root.openapi or {}).get("properties") or {}).get(name)
+    found: list[FieldError] = []
+    try:
+        if schema is not None:
+            before = old.get(name, _NOTHING)
+            for error in _explain(schema, obj[name], "", before).errors:
+                path = name if error.path == _ROOT else f"{name}.{error.path}"
+                found.append(FieldError(path, error.reason, error.body))
+        list_errors = list(_list_errors(root, obj, ""))
+        if list_errors and not _list_errors(root, old, ""):
+            found += list_errors
+    except RecursionError:
+        raise errors.bad_request("json: exceeded max depth") from None
+    return found
+
+
 # -- the OpenAPI part --------------------------------------------------------------------------------------------------
 
 

@@ -1,4 +1,4 @@
-"""Custom resource definitions, apart from their schemas. CEL rules are not compiled here."""
+"""Custom resource definitions, apart from their schemas."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from ..cel.rules import check_rules
 from ..errors import forbidden_field, go_quote, invalid_value, not_supported, required
+from ..schema import compile_structural
 from .custom_schema import SchemaRules, has_defaults, validate_schema
 from .errors import Errors, Obj, invalid_each
 from .formats import dns_1035_label_problems, dns_subdomain_problems, size
@@ -127,6 +129,14 @@ class _Shared:
         return cls(same("schema"), same("subresources"), same("additionalPrinterColumns"))
 
 
+def _schema(schema: Obj, path: str, rules: SchemaRules, *, has_status: bool) -> Errors:
+    """The errors of a schema, and those of its CEL rules where it is sound otherwise."""
+    found = validate_schema(schema, path, rules, has_status=has_status)
+    if found or schema in rules.stored:
+        return found
+    return check_rules(compile_structural(schema).root, path)
+
+
 def _subresources(subresources: Obj, path: str) -> Errors:
     scale = subresources.get("scale")
     return [] if scale is None else _scale(scale, f"{path}.scale")
@@ -145,7 +155,7 @@ def _version(version: Obj, path: str, rules: SchemaRules, shared: _Shared) -> Er
     schema = _schema_of(version)
     if schema is not None and not shared.schema:
         here = f"{path}.schema.openAPIV3Schema"
-        found += validate_schema(schema, here, rules, has_status=_has_status(version))
+        found += _schema(schema, here, rules, has_status=_has_status(version))
     if not shared.subresources:
         found += _subresources(version.get("subresources") or {}, f"{path}.subresources")
     if not shared.columns:
@@ -161,7 +171,7 @@ def _common(versions: list[Obj], rules: SchemaRules, shared: _Shared) -> Errors:
     schema = _schema_of(first)
     if shared.schema and schema is not None:
         has_status = any(map(_has_status, versions))
-        found += validate_schema(schema, "spec.validation.openAPIV3Schema", rules, has_status=has_status)
+        found += _schema(schema, "spec.validation.openAPIV3Schema", rules, has_status=has_status)
     if shared.subresources:
         found += _subresources(first.get("subresources") or {}, "spec.subresources")
     if shared.columns:
@@ -282,7 +292,7 @@ def _stored_versions(definition: Obj) -> Errors:
     return found
 
 
-def _approval_state(definition: Obj) -> tuple[str, str]:
+def approval_state(definition: Obj) -> tuple[str, str]:
     """How a group of the community is approved: (state, words of the refusal)."""
     text = ((definition.get("metadata") or {}).get("annotations") or {}).get(APPROVAL) or ""
     if not text:
@@ -299,12 +309,16 @@ def _approval_state(definition: Obj) -> tuple[str, str]:
     return "invalid", f'{words}starting with "unapproved", {_PULL}'
 
 
+def is_protected_group(group: str) -> bool:
+    """Whether a group is one that the community keeps for itself."""
+    return any(group == suffix or group.endswith(f".{suffix}") for suffix in ("k8s.io", "kubernetes.io"))
+
+
 def _approval(new: Obj, old: Obj | None) -> Errors:
-    group = (new.get("spec") or {}).get("group") or ""
-    if not any(group == suffix or group.endswith(f".{suffix}") for suffix in ("k8s.io", "kubernetes.io")):
+    if not is_protected_group((new.get("spec") or {}).get("group") or ""):
         return []
-    state, words = _approval_state(new)
-    if not words or (old is not None and _approval_state(old)[0] == state):
+    state, words = approval_state(new)
+    if not words or (old is not None and approval_state(old)[0] == state):
         return []
     path = f"metadata.annotations[{APPROVAL}]"
     if state == "missing":

@@ -72,6 +72,8 @@ class SchemaRules:
     unstructured: bool = False
     loose_sets: bool = False
     loose_map_keys: bool = False
+    stored: tuple[Obj, ...] = ()
+    """The schemas of the stored definition: rules in them were checked when they came."""
 
     @classmethod
     def for_update(cls, versions: list[Obj]) -> SchemaRules:
@@ -82,6 +84,7 @@ class SchemaRules:
             unstructured=any(structural_errors(s, "") for s in present),
             loose_sets=any(_anywhere(s, lambda x: bool(_set_items(x, ""))) for s in present),
             loose_map_keys=any(_anywhere(s, lambda x: bool(_map_keys_set(x, ""))) for s in present),
+            stored=tuple(present),
         )
 
 
