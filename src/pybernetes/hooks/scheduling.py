@@ -323,7 +323,8 @@ class Plugin:
         raise NotImplementedError
 
 
-PluginFactory = Callable[[Mapping[str, Any], Handle], Plugin]
+PluginFactory = Callable[[Mapping[str, Any], Any], Plugin]
+"""(args, handle): the profile's pluginConfig for this plugin, and a ``Handle``."""
 
 
 def takes_part(plugin: Plugin, *methods: str) -> bool:
