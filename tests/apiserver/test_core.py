@@ -5,7 +5,14 @@ from contextlib import aclosing
 import pytest
 
 from pybernetes.api.errors import StatusError
-from pybernetes.api.resources import CONFIG_MAPS
+from pybernetes.api.resources import CONFIG_MAPS, EVENTS, GVR
+from pybernetes.apiserver.conversions import NEW_EVENTS
+from pybernetes.apiserver.inprocess import InProcessTransport
+from pybernetes.apiserver.request import Response
+from pybernetes.apiserver.server import ServerConfig
+from pybernetes.client.rest import Client
+
+from .conftest import running
 
 
 def config_map(name, **data):
@@ -122,3 +129,69 @@ async def test_a_given_name_that_is_taken_is_refused_although_there_is_a_prefix(
     with pytest.raises(StatusError) as caught:
         await client.create(CONFIG_MAPS, config_map, "default")
     assert caught.value.reason == "AlreadyExists"
+
+
+async def test_duplicate_and_unknown_fields_are_told_in_the_order_of_the_body(client):
+    path = "/api/v1/namespaces/default/configmaps"
+    body = b"""{"metadata": {"name": "a", "zz": 1}, "bb": 1, "data": {"x": "1"}, "data": {"y": "1"}, "aa": [{"q": 1, "q": 2}]}"""
+    with pytest.raises(StatusError) as failure:
+        await client.request("POST", path, body, query={"fieldValidation": "Strict"}, content_type="application/json")
+    assert failure.value.message == (
+        'ConfigMap in version "v1" cannot be handled as a ConfigMap: strict decoding error: '
+        'unknown field "metadata.zz", unknown field "bb", duplicate field "data", unknown field "aa", '
+        'duplicate field "aa[0].q"'
+    )
+
+
+async def test_what_is_never_stored_has_no_table():
+    """Reviews: a Table is refused, other forms are given."""
+
+    async def answer(request):
+        return Response(
+            201, b'{"apiVersion":"authentication.k8s.io/v1","kind":"SelfSubjectReview","metadata":{"name":"x"}}'
+        )
+
+    gvr = GVR("authentication.k8s.io", "v1", "selfsubjectreviews")
+    async with running(ServerConfig(virtual_resources={gvr: answer})) as server:
+        await _check_forms(Client(InProcessTransport(server)))
+
+
+async def _check_forms(client):
+    path, table = "/apis/authentication.k8s.io/v1/selfsubjectreviews", "application/json;as=Table;g=meta.k8s.io;v=v1"
+    with pytest.raises(StatusError) as failure:
+        await client.request("POST", path, {}, accept=table)
+    assert failure.value.code == 406
+    assert (await client.request("POST", path, {}, accept=f"{table},application/json"))["kind"] == "SelfSubjectReview"
+    partial = await client.request(
+        "POST", path, {}, accept="application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+    )
+    assert partial == {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": {"name": "x"}}
+    assert "kind: SelfSubjectReview\n" in await client.request("POST", path, {}, accept="application/yaml")
+    _, headers, body = await client.request_raw("POST", path, {}, accept="application/vnd.kubernetes.protobuf")
+    assert headers["content-type"] == "application/vnd.kubernetes.protobuf" and body.startswith(b"k8s\0")
+
+
+async def test_events_are_selected_by_the_names_of_their_version(client):
+    """Both versions rest in one form; each has its own names for the same fields."""
+    for name, reporter in (("a", "scheduler"), ("b", "kubelet")):
+        event = {
+            "metadata": {"name": name, "namespace": "default"},
+            "regarding": {"kind": "Pod", "name": f"pod-{name}", "namespace": "default"},
+            "reportingController": reporter, "reportingInstance": "x", "action": "Do", "reason": "Why", "type": "Normal",
+            "eventTime": "2026-01-01T00:00:00.000000Z",
+        }  # fmt: skip
+        await client.create(NEW_EVENTS, event)
+
+    async def names(gvr, selector):
+        return [i["metadata"]["name"] for i in (await client.list(gvr, "default", field_selector=selector))["items"]]
+
+    assert await names(NEW_EVENTS, "reportingController=kubelet") == ["b"]
+    assert await names(NEW_EVENTS, "reportingController!=kubelet,regarding.kind=Pod,type=Normal") == ["a"]
+    assert await names(EVENTS, "source=scheduler,involvedObject.name=pod-a") == ["a"]
+    for gvr, field in ((EVENTS, "reportingController"), (NEW_EVENTS, "source"), (NEW_EVENTS, "involvedObject.name")):
+        with pytest.raises(StatusError) as failure:
+            await names(gvr, f"{field}=kubelet")
+        assert failure.value.message == f"field label not supported: {field}"
+    path = "/apis/events.k8s.io/v1/namespaces/default/events"
+    await client.request("DELETE", path, query={"fieldSelector": "regarding.name=pod-b"})
+    assert await names(EVENTS, "") == ["a"]

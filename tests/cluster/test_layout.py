@@ -51,3 +51,8 @@ def test_settings_last_and_networks_cannot_change(tmp_path):
 
 def test_two_directories_have_two_tags(tmp_path):
     assert Layout.of(tmp_path / "a").tag != Layout.of(tmp_path / "b").tag
+
+
+def test_registries_are_configured_per_cluster_before_the_machine():
+    layout = Layout.of("/somewhere")
+    assert layout.registry_hosts == "/somewhere/registries:/etc/containerd/certs.d"

@@ -234,3 +234,28 @@ def test_roles_are_aggregated_in_order():
     roles = [whole, role("b", {"x": "1"}, "get", "list"), role("a", {"x": "2"}, "list"), role("c", {}, "delete")]
     assert aggregated_rules(whole, roles) == [{"verbs": ["list"]}, {"verbs": ["get"]}]
     assert CLUSTER_ROLES.resource == "clusterroles"
+
+
+def test_a_charge_of_admission_is_not_taken_back_before_its_object_is_there(virtually):
+    async def main(world):
+        async def body():
+            quota = {"metadata": {"name": "q", "namespace": "default"}, "spec": {"hard": {"pods": "2"}}}
+            world.api.create(RESOURCE_QUOTAS, quota)
+            await world.settle(1)
+            counted = world.api.get(RESOURCE_QUOTAS, "default", "q")
+            assert counted["status"] == {"hard": {"pods": "2"}, "used": {"pods": "0"}}
+            # What admission does: it charges first, and the pod comes after.
+            charged = {**counted, "status": {**counted["status"], "used": {"pods": "1"}}}
+            world.api.update(RESOURCE_QUOTAS, charged, "status")
+            await world.settle(1)
+            assert world.api.get(RESOURCE_QUOTAS, "default", "q")["status"]["used"] == {"pods": "1"}
+            # A new limit does ask for a count.
+            now = world.api.get(RESOURCE_QUOTAS, "default", "q")
+            world.api.update(RESOURCE_QUOTAS, {**now, "spec": {"hard": {"pods": "3"}}})
+            await world.settle(1)
+            status = world.api.get(RESOURCE_QUOTAS, "default", "q")["status"]
+            assert status == {"hard": {"pods": "3"}, "used": {"pods": "0"}}
+
+        await world.managed(body, "resourcequota-controller")
+
+    virtually(main)

@@ -64,7 +64,8 @@ class Answerer:
             self._check_scope(info, resource)
             if len(info.parts) > 1:
                 raise path_not_found()
-            return await resource.handler(request)
+            media = self._renderer.media_of_answers(request)
+            return self._renderer.answer(request, media, resource, await resource.handler(request))
         media = self._renderer.media(request)
         if resource.dispatcher is None:
             self._check_verb(request, info, resource)

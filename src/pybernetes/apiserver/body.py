@@ -7,7 +7,7 @@ from typing import Any
 from ..api.errors import StatusError, bad_request, invalid, invalid_value
 from ..api.meta import Object
 from ..api.resources import GVK, builtin_by_gvk, parse_api_version
-from ..api.schema import builtin_schema, duplicate_fields
+from ..api.schema import builtin_schema, duplicate_fields, in_order
 from ..api.schema import decode as decode_json
 from ..api.schema.mismatch import json_kind
 from .negotiation import JSON, YAML, input_format
@@ -75,12 +75,16 @@ def unknown(paths: list[str]) -> list[str]:
     return [f'unknown field "{path}"' for path in paths] if paths else paths
 
 
+def content_type_of(request: Request) -> str:
+    return request.headers.get("content-type", "")
+
+
 def decode_object(request: Request, resource: Resource, options: WriteOptions, kind: str = "") -> Object:
     """The object of a create or update: type-checked, unknown fields dropped with warnings or refused.
 
     Raises StatusError.
     """
-    obj, duplicates = parse(request.body, request.headers.get("content-type", ""), resource.info.kind)
+    obj, duplicates = parse(request.body, content_type_of(request), resource.info.kind)
     return check_object(obj, duplicates, request, resource, options)
 
 
@@ -107,6 +111,9 @@ def check_object(
         raise bad_request(cannot_be_handled(kind, gvk.version, gvk.kind, failure.message)) from None
     if options.validation != IGNORE and (duplicates or strangers):
         problems = duplicates + unknown(strangers)
+        if duplicates and strangers and resource.kind.builtin and input_format(content_type_of(request)) == JSON:
+            # Typed objects are read in one go; custom ones are read first and pruned after.
+            problems = in_order(request.body, strangers)
         if options.validation == STRICT:
             listed = ", ".join(problems)
             raise bad_request(cannot_be_handled(kind, gvk.version, gvk.kind, f"strict decoding error: {listed}"))

@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 
+from ..api.fields import supported_fields
 from ..api.meta import Object
 from ..api.resources import GVR
 from .registry import Conversion
@@ -155,8 +156,16 @@ def _hidden(annotations: dict[str, str], name: str, shape: type) -> Any:
     return value if isinstance(value, shape) else None
 
 
+def _stored_event_fields() -> dict[str, str]:
+    stored = {}
+    for name in supported_fields(NEW_EVENTS):
+        top, dot, rest = name.partition(".")
+        stored[name] = _TO_CORE.get(top, top) + dot + rest
+    return stored
+
+
 CONVERSIONS: dict[GVR, tuple[GVR, Conversion]] = {
-    NEW_EVENTS: (CORE_EVENTS, Conversion(event_to_core, event_from_core)),
+    NEW_EVENTS: (CORE_EVENTS, Conversion(event_to_core, event_from_core, _stored_event_fields())),
     AUTOSCALERS_1: (AUTOSCALERS_2, Conversion(autoscaler_to_2, autoscaler_to_1)),
 }
 """Served version -> (stored version, how)."""

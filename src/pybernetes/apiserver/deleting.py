@@ -349,8 +349,7 @@ class Deleter:
     # -- collections ------------------------------------------------------------------------------------------------
 
     async def delete_collection(self, request: Request, info: RequestInfo, resource: Resource, view: View) -> Response:
-        options = list_options(request)
-        self.reader.check_fields(resource, options)
+        options = self.reader.checked(resource, list_options(request))
         wanted = delete_options(request)
         await self.committer.hub.consistent()
         scope = Scope(info.namespace, "", options.labels, options.fields)

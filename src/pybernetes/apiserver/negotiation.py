@@ -65,8 +65,8 @@ def _clauses(accept: str) -> list[_Clause]:
 
 
 @lru_cache(maxsize=512)
-def negotiate(accept: str, *, conversions: bool = True, protobuf: bool = True) -> MediaType:
-    """The output for an Accept header. Raises StatusError 406."""
+def negotiate(accept: str, *, conversions: bool = True, protobuf: bool = True, tables: bool = True) -> MediaType:
+    """The output for an Accept header. Raises StatusError 406. ``tables``: whether the resource has any."""
     if not accept or accept == JSON or accept == "*/*":
         return PLAIN
     accepted = _REPRESENTATIONS if protobuf else f"{JSON}, {YAML}, {JSON};stream=watch"
@@ -80,10 +80,14 @@ def negotiate(accept: str, *, conversions: bool = True, protobuf: bool = True) -
             group = clause.parameters.get("g", "")
             if not conversions or group != "meta.k8s.io" or version not in _CONVERSIONS.get(convert, ()):
                 continue
+            if convert == "Table" and not tables:
+                continue
             if convert == "Table" and chosen == PROTOBUF:
                 refused = refused or f"{convert}.{group}"
                 continue
         return MediaType(chosen, convert, version, clause.parameters.get("pretty") in ("1", "true"))
+    if not tables:
+        raise not_acceptable(f"only the following media types are accepted: {ACCEPTED}")
     failure = not_acceptable(f"406: Not Acceptable\n\nAvailable representations: {accepted}")
     failure.details = {}
     raise failure

@@ -98,7 +98,7 @@ class Patcher:
         except StatusError as failure:
             raise self._invalid(new, failure.message) from None
         if self._options.validation != IGNORE and (strangers or self._duplicates):
-            problems = self._duplicates + unknown(strangers)
+            problems = self._duplicates + unknown(sorted(strangers))
             if self._options.validation == STRICT:
                 raise self._invalid(new, "strict decoding error: " + ", ".join(problems))
             self._request.warnings += problems

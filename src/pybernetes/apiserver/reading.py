@@ -12,13 +12,14 @@ import hashlib
 import hmac
 import random
 from collections.abc import AsyncIterator, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
 import orjson
 
 from ..api.errors import StatusError, bad_request, expired, method_not_supported, not_found
+from ..api.selectors import FieldSelector
 from ..storage.contract import Compacted, FutureRevision
 from .cache import ResourceCache
 from .encoding import Entry
@@ -94,8 +95,7 @@ class Reader:
     # -- list -------------------------------------------------------------------------------------------------------
 
     async def list(self, request: Request, info: RequestInfo, resource: Resource, view: View) -> Response:
-        options = list_options(request)
-        self.check_fields(resource, options)
+        options = self.checked(resource, list_options(request))
         cache = resource.cache
         token = self._open(options, cache, info.namespace) if options.proceed else None
         exact = await self._freshen(options, token)
@@ -275,8 +275,7 @@ class Reader:
     # -- watch ------------------------------------------------------------------------------------------------------
 
     async def watch(self, request: Request, info: RequestInfo, resource: Resource, view: View) -> Response:
-        options = list_options(request)
-        self.check_fields(resource, options)
+        options = self.checked(resource, list_options(request))
         if "watch" not in resource.info.verbs or resource.dispatcher is None:
             raise method_not_supported(resource.gvr.group, resource.gvr.resource, "watch")
         scope = Scope(info.namespace, info.name, options.labels, options.fields)
@@ -327,10 +326,16 @@ class Reader:
         return self.MIN_WATCH_TIMEOUT * (1.0 + self._rng.random())
 
     @staticmethod
-    def check_fields(resource: Resource, options: ListOptions) -> None:
-        """Only fields that the resource offers may be selected by. Raises StatusError 400."""
-        for requirement in options.fields.requirements:
+    def checked(resource: Resource, options: ListOptions) -> ListOptions:
+        """The options with fields as they are stored. Only those that the resource offers: StatusError 400 for others."""
+        requirements = options.fields.requirements
+        for requirement in requirements:
             resource.kind.check_field(requirement.field)
+        if not requirements or resource.conversion is None or not resource.conversion.fields:
+            return options
+        stored = resource.conversion.fields
+        named = (replace(r, field=stored.get(r.field, r.field)) for r in requirements)
+        return replace(options, fields=FieldSelector(tuple(named)))
 
 
 def _answer(view: View, revision: int, proceed: str, remaining: int | None, items: bytes) -> Response:

@@ -23,6 +23,8 @@ class Conversion:
 
     to_storage: Callable[[Object], Object]
     from_storage: Callable[[Object], Object]
+    fields: Mapping[str, str] = field(default_factory=dict)
+    """Selectable fields that have another name in the storage version."""
 
 
 class Versioning(Protocol):

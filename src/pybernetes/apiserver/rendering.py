@@ -36,6 +36,22 @@ class Renderer:
         accept = request.headers.get("accept")
         return negotiate(accept) if accept else PLAIN
 
+    def media_of_answers(self, request: Request) -> MediaType:
+        """As ``media``, for a resource that is answered and never stored: it has no Table. Raises StatusError 406."""
+        accept = request.headers.get("accept")
+        return negotiate(accept, tables=False) if accept else PLAIN
+
+    def answer(self, request: Request, media: MediaType, resource: Resource, response: Response) -> Response:
+        """The JSON answer of such a resource in the form that was asked for."""
+        if response.content_type.startswith("application/json") and response.status < 300:
+            if media.convert:
+                meta = orjson.loads(response.whole).get("metadata") or {}
+                partial = {"kind": media.convert, "apiVersion": f"meta.k8s.io/{media.version}", "metadata": meta}
+                response.body = orjson.dumps(partial, option=orjson.OPT_APPEND_NEWLINE)
+            elif media.format == PROTOBUF and (binary := resource.protobuf) is not None:
+                response.body, response.content_type = binary.obj(orjson.loads(response.whole)), PROTOBUF
+        return self.finish(request, media, response)
+
     def view(self, request: Request, media: MediaType, resource: Resource, verb: str) -> View:
         """The view of a stored resource for this request. Raises StatusError 400 and 406."""
         if verb == "watch" and media.format == YAML:

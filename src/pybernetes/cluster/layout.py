@@ -15,6 +15,8 @@ import orjson
 DATA_VERSION = 1
 DEFAULT_DATA_DIR = Path("/var/lib/pybernetes")
 RUN_ROOT = Path("/run/pybernetes")
+MACHINE_REGISTRY_HOSTS = Path("/etc/containerd/certs.d")
+"""containerd's customary place for mirrors and certificates of registries."""
 
 
 class ClusterError(Exception):
@@ -84,6 +86,11 @@ class Layout:
     @property
     def control_socket(self) -> Path:
         return self.run / "control.sock"
+
+    @property
+    def registry_hosts(self) -> str:
+        """Where containerd looks for ``HOST/hosts.toml`` of a registry: the cluster's own directory, then the machine's."""
+        return f"{self.data / 'registries'}:{MACHINE_REGISTRY_HOSTS}"
 
     def node(self, name: str) -> Path:
         return self.data / "nodes" / name

@@ -21,6 +21,7 @@ def containerd_settings(layout: Layout, place: NodeNetwork) -> ContainerdSetting
         cni_conf_dir=directory / "cni",
         sandbox_image=PAUSE_IMAGE,
         shared_directories=[directory / "kubelet"],
+        registry_config_path=layout.registry_hosts,
     )
 
 

@@ -18,7 +18,7 @@ from ..resources import GVK
 from . import mismatch, reading, structural
 from .builtin import definition_name, node_of
 from .node import Field, Node, StructType
-from .strict import decode, duplicate_fields, strict_decode
+from .strict import decode, duplicate_fields, in_order, strict_decode
 
 __all__ = [
     "Field",
@@ -29,6 +29,7 @@ __all__ = [
     "compile_structural",
     "decode",
     "duplicate_fields",
+    "in_order",
     "strict_decode",
 ]
 

@@ -8,6 +8,7 @@ object, and at last a walk that knows the paths.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import orjson
@@ -92,23 +93,34 @@ class _Pairs(list[tuple[str, Any]]):
 
 
 def _duplicate_paths(body: bytes) -> list[str]:
-    found: dict[str, None] = {}
-    _collect(json.loads(body.decode("utf-8", "replace"), object_pairs_hook=_Pairs), "", found)
-    return list(found)[:_MAX_DUPLICATES]
+    fields = _fields(json.loads(body.decode("utf-8", "replace"), object_pairs_hook=_Pairs), "")
+    return list(dict.fromkeys(path for path, again in fields if again))[:_MAX_DUPLICATES]
 
 
-def _collect(value: Any, path: str, found: dict[str, None]) -> None:
+def _fields(value: Any, path: str) -> Iterator[tuple[str, bool]]:
+    """(path, whether its object had it before) of every field, in the order of the text."""
     if isinstance(value, _Pairs):
         seen: set[str] = set()
         for key, item in value:
             below = f"{path}.{key}" if path else key
-            if key in seen:
-                found[below] = None
+            yield below, key in seen
             seen.add(key)
-            _collect(item, below, found)
+            yield from _fields(item, below)
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            _collect(item, f"{path}[{index}]", found)
+            yield from _fields(item, f"{path}[{index}]")
+
+
+def in_order(body: bytes, strangers: list[str]) -> list[str]:
+    """What strict decoding says of a JSON body with duplicate and unknown (``strangers``) fields, in the body's own order."""
+    fields = _fields(json.loads(body.decode("utf-8", "replace"), object_pairs_hook=_Pairs), "")
+    unknown = frozenset(strangers)
+    found = (
+        f'duplicate field "{path}"' if again else f'unknown field "{path}"'
+        for path, again in fields
+        if again or path in unknown
+    )
+    return list(dict.fromkeys(found))
 
 
 def syntax_error(body: bytes) -> str:

@@ -23,7 +23,7 @@ class ResourceQuotaController(Controller):
     def setup(self) -> None:
         self._monitors: dict[tuple[str, str], tuple[GVR, Informer]] = {}
         self._resources: dict[tuple[str, str], GVR] = {}
-        self.quotas = self.watch(RESOURCE_QUOTAS)
+        self.quotas = self.watch(RESOURCE_QUOTAS, _anew)
 
     def background(self) -> Iterable[Callable[[], Coroutine[Any, Any, None]]]:
         return (self._recount,)
@@ -83,3 +83,7 @@ class ResourceQuotaController(Controller):
                     self.queue.add_after(key_of(quota), _BATCH_PERIOD)
 
         return changed
+
+
+def _anew(kind: str, old: Object | None, new: Object | None) -> Iterable[str]:
+    return (key_of(new or old or {}),) if decide.asks_anew(kind, old, new) else ()

@@ -41,6 +41,21 @@ def _same(old: Mapping[str, str] | None, new: Mapping[str, str]) -> bool:
     return all(parse_quantity(old[name]) == parse_quantity(new[name]) for name in new)
 
 
+def asks_anew(kind: str, old: Object | None, new: Object | None) -> bool:
+    """Whether an event of a quota itself is worth a count.
+
+    Its status is not: admission charges there *before* the object exists, and a count that sees the charge but not yet the
+    object would take the charge back.
+    """
+    if kind != "MODIFIED" or old is None or new is None:
+        return True
+    return _hard(old) != _hard(new)
+
+
+def _hard(quota: Object) -> Mapping[str, str]:
+    return (quota.get("spec") or {}).get("hard") or {}
+
+
 def frees(gvr: GVR, old: Object | None, new: Object | None, kind: str) -> bool:
     """Whether an event may lower what is used. What raises it, admission has charged already."""
     if kind == "DELETED":
