@@ -1,13 +1,15 @@
 """The manager: which controllers run, the lease, health and metrics, flags, a user's own controller."""
 
 import asyncio
+from pathlib import Path
+from types import SimpleNamespace
 
 import click
 import pytest
 from click.testing import CliRunner
 
 from pybernetes.api.meta import key_of
-from pybernetes.api.resources import CONFIG_MAPS, LEASES, PODS, REPLICA_SETS
+from pybernetes.api.resources import CONFIG_MAPS, LEASES, NAMESPACES, PODS, REPLICA_SETS
 from pybernetes.client.leases import LeadershipLost
 from pybernetes.client.transport import TransportError
 from pybernetes.concurrency import RealClock
@@ -220,3 +222,23 @@ async def test_slow_start_stops_at_the_first_failure():
     failure = await slow_start([lambda n=n: work(n) for n in range(100)])
     assert isinstance(failure, TransportError) and len(calls) == 7
     assert await slow_start([lambda n=n: work(n + 200) for n in range(100)]) is None and len(calls) == 107
+
+
+def test_the_controller_of_the_documentation(virtually, monkeypatch):
+    page = (Path(__file__).parents[2] / "docs/controllers.md").read_text()
+    code: dict = {}
+    exec(page.split("```python\n")[1].split("```")[0], code)
+    point = SimpleNamespace(name="labels", load=lambda: code["Labels"])
+    monkeypatch.setattr(registry, "entry_points", lambda group: [point])
+
+    async def main(world):
+        async def body():
+            world.api.create(NAMESPACES, {"metadata": {"name": "work"}})
+            world.api.create(NAMESPACES, {"metadata": {"name": "ours", "labels": {"team": "us"}}})
+            await world.settle()
+            teams = {n["metadata"]["name"]: n["metadata"]["labels"]["team"] for n in world.api.all(NAMESPACES)}
+            assert teams == {"work": "nobody", "ours": "us"}
+
+        await world.managed(body, "labels")
+
+    virtually(main)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import random
+import socket
 
 import dns.asyncquery
 import dns.flags
@@ -155,3 +156,25 @@ async def test_counts_are_served():
     text = (await handler(server)(HttpRequest("GET", "/metrics"))).body.decode()
     assert 'coredns_dns_requests_total{outcome="cluster"} 1.0' in text
     assert "coredns_cache_entries 1.0" in text
+
+
+async def test_a_port_that_is_free_for_one_protocol_only(monkeypatch):
+    """TCP gets a port that UDP cannot have: both move to another."""
+    loop = asyncio.get_running_loop()
+    taken = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    taken.bind(("127.0.0.1", 0))
+    start, asked = asyncio.start_server, []
+
+    async def first_the_taken_one(callback, host, port):
+        asked.append(port)
+        return await start(callback, host, taken.getsockname()[1] if len(asked) == 1 else port)
+
+    monkeypatch.setattr(asyncio, "start_server", first_the_taken_one)
+    server = DnsServer(Zone("cluster.local"), Forwarder([], RealClock()), RealClock())
+    with taken:
+        started = asyncio.Event()
+        task = loop.create_task(server.run("127.0.0.1", 0, started))
+        await started.wait()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    assert asked == [0, 0] and server.addresses[0][1] != 0

@@ -7,6 +7,7 @@ changes: the common query costs one dictionary look-up. Malformed packets are an
 from __future__ import annotations
 
 import asyncio
+import errno
 import random
 import struct
 from typing import Any, cast
@@ -48,10 +49,8 @@ class DnsServer:
 
     async def run(self, host: str, port: int, started: asyncio.Event | None = None) -> None:
         """Serves until cancelled. Port 0 takes a free one (``addresses`` says which). Raises OSError when it is taken."""
-        loop = asyncio.get_running_loop()
-        transport, _ = await loop.create_datagram_endpoint(lambda: _Udp(self), local_addr=(host, port))
+        transport, server = await self._listen(host, port)
         bound = transport.get_extra_info("sockname")
-        server = await asyncio.start_server(self._tcp, host, bound[1])
         self.addresses.append((bound[0], bound[1]))
         try:
             async with asyncio.TaskGroup() as group:
@@ -63,6 +62,21 @@ class DnsServer:
             self._group = None
             transport.close()
             server.close()
+
+    async def _listen(self, host: str, port: int) -> tuple[asyncio.DatagramTransport, asyncio.Server]:
+        """UDP and TCP on one port. What the kernel gives as free for the one may be taken for the other: then another."""
+        loop = asyncio.get_running_loop()
+        while True:
+            server = await asyncio.start_server(self._tcp, host, port)
+            address = (host, server.sockets[0].getsockname()[1])
+            try:
+                transport, _ = await loop.create_datagram_endpoint(lambda: _Udp(self), local_addr=address)
+            except OSError as failure:
+                server.close()
+                if port or failure.errno != errno.EADDRINUSE:
+                    raise
+            else:
+                return transport, server
 
     @property
     def kept(self) -> int:
