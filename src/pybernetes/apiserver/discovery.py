@@ -194,9 +194,9 @@ def _legacy_entries(resource: Resource) -> list[dict[str, Any]]:
     return found
 
 
-def _kind_entry(kind: GVK, info: ResourceInfo) -> dict[str, str]:
-    """An empty group and version mean the resource's own."""
-    own = (kind.group, kind.version) == (info.gvr.group, info.gvr.version)
+def _kind_entry(kind: GVK, info: ResourceInfo, builtin: bool) -> dict[str, str]:
+    """An empty group and version mean the resource's own; of custom resources they are always written."""
+    own = builtin and (kind.group, kind.version) == (info.gvr.group, info.gvr.version)
     return {"group": "" if own else kind.group, "version": "" if own else kind.version, "kind": kind.kind}
 
 
@@ -204,7 +204,7 @@ def _aggregated_entry(resource: Resource) -> dict[str, Any]:
     info = resource.info
     entry: dict[str, Any] = {
         "resource": info.gvr.resource,
-        "responseKind": _kind_entry(info.gvk, info),
+        "responseKind": _kind_entry(info.gvk, info, resource.kind.builtin),
         "scope": "Namespaced" if info.namespaced else "Cluster",
         "singularResource": info.singular,
         "verbs": _verbs(resource),
@@ -215,7 +215,11 @@ def _aggregated_entry(resource: Resource) -> dict[str, Any]:
         entry["categories"] = list(info.categories)
     if info.subresources:
         entry["subresources"] = [
-            {"subresource": s.name, "responseKind": _kind_entry(s.kind, info), "verbs": list(s.verbs)}
+            {
+                "subresource": s.name,
+                "responseKind": _kind_entry(s.kind, info, resource.kind.builtin),
+                "verbs": list(s.verbs),
+            }
             for _, s in sorted(info.subresources.items())
         ]
     return entry

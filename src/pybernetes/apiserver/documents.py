@@ -5,14 +5,15 @@ Specified by "The Kubernetes API", "OpenAPI interface definition".
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
 
 from ..api.errors import not_acceptable, path_not_found
-from ..api.openapi import openapi_v2, openapi_v3, openapi_v3_paths
+from ..api.openapi import CustomSchemas, openapi_v2, openapi_v2_custom, openapi_v3, openapi_v3_paths
 from ..api.resources import GVK, ResourceInfo
 from .registry import Registry
 from .rendering import compress
@@ -23,6 +24,36 @@ V2_PROTOBUF_ALIAS = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
 V3_PROTOBUF = "application/com.github.proto-openapi.spec.v3.v1.0+protobuf"
 _JSON = "application/json"
 _ANY = ("*/*", "application/*")
+
+
+class V2Document:
+    """The one document of everything: what each custom resource adds is kept, so that a change costs what changed."""
+
+    def __init__(self) -> None:
+        self._builtin: tuple[list[ResourceInfo], bytes, bytes, bytes] | None = None
+        self._customs: dict[GVK, tuple[ResourceInfo, Mapping[str, Any] | None, bytes, bytes]] = {}
+
+    def document(self, infos: list[ResourceInfo], customs: CustomSchemas) -> bytes:
+        """For one thread at a time."""
+        builtin = [i for i in infos if i.gvk not in customs]
+        if self._builtin is None or self._builtin[0] != builtin:
+            document = openapi_v2(builtin)
+            paths, definitions = orjson.dumps(document.pop("paths")), orjson.dumps(document.pop("definitions"))
+            self._builtin = (builtin, orjson.dumps(document), paths[1:-1], definitions[1:-1])
+        wanted = {i.gvk: i for i in infos if i.gvk in customs}
+        kept = {}
+        for gvk, known in self._customs.items():
+            if gvk in wanted and known[0] == wanted[gvk] and known[1] is customs[gvk]:
+                kept[gvk] = known
+        missing = [i for gvk, i in wanted.items() if gvk not in kept]
+        for gvk, more_paths, more in openapi_v2_custom(missing, customs) if missing else ():
+            kept[gvk] = (wanted[gvk], customs[gvk], orjson.dumps(more_paths)[1:-1], orjson.dumps(more)[1:-1])
+        self._customs = kept
+        _, head, paths, definitions = self._builtin
+        found = sorted(kept.items())
+        all_paths = b",".join([paths, *(k[2] for _, k in found if k[2])])
+        all_definitions = b",".join([definitions, *(k[3] for _, k in found)])
+        return b'%b,"paths":{%b},"definitions":{%b}}' % (head[:-1], all_paths, all_definitions)
 
 
 class OpenApi:
@@ -36,6 +67,9 @@ class OpenApi:
         self._customs = customs
         self._known: list[ResourceInfo] = []
         self._marks: dict[str, str] = {}
+        self._schema_marks: dict[GVK, tuple[Mapping[str, Any] | None, str]] = {}
+        self._making: dict[str, asyncio.Event] = {}
+        self._v2 = V2Document()
 
     def _infos(self) -> list[ResourceInfo]:
         self._renew()
@@ -47,36 +81,69 @@ class OpenApi:
             self._generation = self._registry.generation
             self._kept.clear()
             self._known = [r.info for r in self._registry if not r.hidden]
-            self._marks = _marks(self._known, self._customs)
+            self._marks = self._mark_all()
 
-    def _document(self, key: str) -> tuple[bytes, str]:
-        """(body, hash). Made from the registry as it is; a change of it makes everything anew."""
-        self._renew()
-        found = self._kept.get(key)
-        if found is None:
-            body = orjson.dumps(self._make(key))
-            found = self._kept[key] = (body, hashlib.sha512(body).hexdigest().upper())
-        return found
+    async def _document(self, key: str) -> tuple[bytes, str]:
+        """(body, hash). Made from the registry as it is, aside from the event loop: a large one takes a second."""
+        while True:
+            self._renew()
+            found = self._kept.get(key)
+            if found is not None:
+                return found
+            running = self._making.get(key)
+            if running is not None:
+                await running.wait()
+                continue
+            done = self._making[key] = asyncio.Event()
+            try:
+                generation, infos, customs = self._generation, self._known, dict(self._customs)
+                body = await asyncio.to_thread(self._make, key, infos, customs)
+                made = (body, hashlib.sha512(body).hexdigest().upper())
+                if self._generation == generation:
+                    self._kept[key] = made
+                return made
+            finally:
+                del self._making[key]
+                done.set()
 
-    def _make(self, key: str) -> Any:
-        infos = self._infos()
+    def _make(self, key: str, infos: list[ResourceInfo], customs: CustomSchemas) -> bytes:
         if key == "v2":
-            return openapi_v2(infos, self._customs)
+            return self._v2.document(infos, customs)
         parts = key.split("/")
-        if parts == ["apis"]:
-            return openapi_v3("*", "", infos, self._customs)
-        if parts == ["version"]:
-            return openapi_v3("version", "", infos, self._customs)
-        if parts[0] == "api":
-            return openapi_v3("", parts[1] if len(parts) > 1 else "", infos, self._customs)
-        return openapi_v3(parts[1], parts[2] if len(parts) > 2 else "", infos, self._customs)
+        if parts[0] in ("apis", "version") and len(parts) == 1:
+            group, version = "*" if parts[0] == "apis" else "version", ""
+        elif parts[0] == "api":
+            group, version = "", parts[1] if len(parts) > 1 else ""
+        else:
+            group, version = parts[1], parts[2] if len(parts) > 2 else ""
+        mine = [i for i in infos if i.gvr.group == group and i.gvr.version == version]
+        return orjson.dumps(openapi_v3(group, version, mine, {i.gvk: customs[i.gvk] for i in mine if i.gvk in customs}))
+
+    def _mark_all(self) -> dict[str, str]:
+        """What the document of a group version depends on, by its path."""
+        found: dict[str, list[str]] = {}
+        for info in self._known:
+            path = f"apis/{info.gvr.group}/{info.gvr.version}" if info.gvr.group else f"api/{info.gvr.version}"
+            parts = found.setdefault(path, [])
+            parts.append(info.gvr.resource)
+            if info.gvk in self._customs:
+                parts.append(f"{info!r}{self._schema_mark(info.gvk)}")
+        return {path: ",".join(sorted(parts)) for path, parts in found.items()}
+
+    def _schema_mark(self, gvk: GVK) -> str:
+        schema = self._customs[gvk]
+        known = self._schema_marks.get(gvk)
+        # A definition that changes has another schema object; one that does not keeps its.
+        if known is None or known[0] is not schema:
+            known = self._schema_marks[gvk] = (schema, hashlib.sha256(orjson.dumps(schema)).hexdigest())
+        return known[1]
 
     async def v2(self, request: Request) -> Response:
         accept = request.headers.get("accept", "")
         types = [c.partition(";")[0].strip() for c in accept.split(",")] if accept else [_JSON]
         if not any(t in (_JSON, *_ANY) for t in types):
             raise not_acceptable(f"only the following media types are accepted: {_JSON}")
-        body, digest = self._document("v2")
+        body, digest = await self._document("v2")
         return _answer(request, body, f'"{digest}"')
 
     async def v3(self, request: Request) -> Response:
@@ -100,7 +167,7 @@ class OpenApi:
         if given and given != wanted:
             location = f"/openapi/v3/{path}?hash={wanted}"
             return Response(301, b"", "", [("Location", location)])
-        body, digest = self._document(path)
+        body, digest = await self._document(path)
         response = _answer(request, body, f'"{digest}"')
         if given and response.status == 200:
             response.headers += [("Cache-Control", "public, immutable"), ("Expires", "Thu, 31 Dec 2099 23:59:59 GMT")]
@@ -117,16 +184,3 @@ def _answer(request: Request, body: bytes, etag: str) -> Response:
     if "gzip" in request.headers.get("accept-encoding", ""):
         compress(response)
     return response
-
-
-def _marks(infos: Iterable[ResourceInfo], customs: Mapping[GVK, Mapping[str, Any] | None]) -> dict[str, str]:
-    """What the document of a group version depends on, by its path."""
-    found: dict[str, list[str]] = {}
-    for info in infos:
-        path = f"apis/{info.gvr.group}/{info.gvr.version}" if info.gvr.group else f"api/{info.gvr.version}"
-        found.setdefault(path, []).append(info.gvr.resource)
-        if info.gvk in customs:
-            # A definition's schema is replaced as a whole when it changes, and kept while it does not.
-            about = [repr(info), customs[info.gvk]]
-            found[path].append(hashlib.sha256(orjson.dumps(about)).hexdigest())
-    return {path: ",".join(sorted(parts)) for path, parts in found.items()}

@@ -8,6 +8,6 @@ the call and let go again: the caller keeps the encoded documents.
 
 from __future__ import annotations
 
-from .documents import CustomSchemas, openapi_v2, openapi_v3, openapi_v3_paths
+from .documents import CustomSchemas, openapi_v2, openapi_v2_custom, openapi_v3, openapi_v3_paths
 
-__all__ = ["CustomSchemas", "openapi_v2", "openapi_v3", "openapi_v3_paths"]
+__all__ = ["CustomSchemas", "openapi_v2", "openapi_v2_custom", "openapi_v3", "openapi_v3_paths"]

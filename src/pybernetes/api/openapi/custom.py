@@ -11,6 +11,8 @@ from .definitions import Builder, Json
 
 OBJECT_META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 LIST_META = "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta"
+SELECTABLE = "x-kubernetes-selectable-fields"
+"""Put into a version's published schema beside what its definition says of it."""
 _V2_DROPPED = ("nullable", "anyOf", "oneOf", "not", "default")
 
 
@@ -44,7 +46,8 @@ def _meta_properties(builder: Builder, metadata: str) -> Json:
     }
 
 
-def list_definition(gvk: GVK, list_kind: str, builder: Builder) -> Json:
+def list_definition(schema: Mapping[str, Any] | None, gvk: GVK, list_kind: str, builder: Builder) -> Json:
+    selectable = {k: v for k, v in (schema or {}).items() if k == SELECTABLE}
     item = builder.ref(definition_name(gvk))
     items = {"description": f"The objects of kind {gvk.kind}.", "type": "array", "items": item}
     return {
@@ -53,6 +56,7 @@ def list_definition(gvk: GVK, list_kind: str, builder: Builder) -> Json:
         "required": ["items"],
         "properties": dict(sorted({**_meta_properties(builder, LIST_META), "items": items}.items())),
         "x-kubernetes-group-version-kind": [{"group": gvk.group, "kind": list_kind, "version": gvk.version}],
+        **selectable,
     }
 
 
@@ -83,8 +87,7 @@ def _weaken(schema: Mapping[str, Any], out: Json) -> None:
     if schema.get("x-kubernetes-preserve-unknown-fields"):
         out.pop("items", None)
         out.pop("properties", None)
-        if schema.get("type") != "object":
-            out.pop("type", None)
+        out.pop("type", None)
 
 
 def friendly_group(group: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ..resources import GVK, ResourceInfo
@@ -90,10 +90,14 @@ def _builder(version: int, resources: Iterable[ResourceInfo], customs: CustomSch
     builder = Builder(version)
     for info in resources:
         if info.gvk in customs:
-            listing = info.gvk._replace(kind=info.list_kind)
-            builder.custom[custom.definition_name(info.gvk)] = custom.definition(customs[info.gvk], info.gvk, builder)
-            builder.custom[custom.definition_name(listing)] = custom.list_definition(info.gvk, info.list_kind, builder)
+            _add_custom(builder, info, customs[info.gvk])
     return builder
+
+
+def _add_custom(builder: Builder, info: ResourceInfo, schema: Mapping[str, Any] | None) -> None:
+    listing = info.gvk._replace(kind=info.list_kind)
+    builder.custom[custom.definition_name(info.gvk)] = custom.definition(schema, info.gvk, builder)
+    builder.custom[custom.definition_name(listing)] = custom.list_definition(schema, info.gvk, info.list_kind, builder)
 
 
 def _discovery(group: str, version: str, types: Types) -> Json:
@@ -164,6 +168,17 @@ def openapi_v2(resources: Iterable[ResourceInfo], customs: CustomSchemas | None 
         "securityDefinitions": _SECURITY,
         "security": [{"BearerToken": []}],
     }
+
+
+def openapi_v2_custom(infos: Iterable[ResourceInfo], customs: CustomSchemas) -> Iterator[tuple[GVK, Json, Json]]:
+    """(kind, paths, definitions) that each custom resource adds to the document of the built-in ones."""
+    builder = Builder(2)
+    for info in infos:
+        types = Types("#/definitions/", frozenset([info.gvk]))
+        builder.custom.clear()
+        _add_custom(builder, info, customs[info.gvk])
+        paths = {path: _v2_item(item) for path, item in _paths([info], types).items()}
+        yield info.gvk, paths, dict(builder.custom)
 
 
 def _v2_item(item: Json) -> Json:

@@ -127,7 +127,7 @@ class Operations:
 
     def content(self, schema: Json, *, watch: bool = False) -> Json:
         produces = list(self.produces)
-        if watch:
+        if watch and not self.is_custom:
             produces += [t + ";stream=watch" for t in self.produces if t != YAML_TYPE]
         return {t: {"schema": schema} for t in sorted(produces)}
 
@@ -158,7 +158,10 @@ class Operations:
         return out
 
     def body(self, gvk: GVK) -> Json:
-        return {"content": {"*/*": {"schema": self.types.ref(gvk)}}, "required": True}
+        return {"content": self._accepted(self.types.ref(gvk)), "required": True}
+
+    def _accepted(self, schema: Json) -> Json:
+        return {t: {"schema": schema} for t in ((JSON_TYPE, YAML_TYPE) if self.is_custom else ("*/*",))}
 
     def patch_body(self) -> Json:
         schema = {"$ref": f"{self.types.prefix}{META}.Patch"}
@@ -166,7 +169,7 @@ class Operations:
         return {"content": {t: {"schema": schema} for t in kinds}, "required": True}
 
     def delete_body(self) -> Json:
-        return {"content": {"*/*": {"schema": {"$ref": f"{self.types.prefix}{META}.DeleteOptions"}}}}
+        return {"content": self._accepted({"$ref": f"{self.types.prefix}{META}.DeleteOptions"})}
 
     def status(self) -> Json:
         return {"$ref": f"{self.types.prefix}{META}.Status"}
@@ -207,9 +210,8 @@ class Operations:
         if "deletecollection" in info.verbs:
             responses = self.responses(self.status(), "200")
             id_, text = f"delete{self.group}Collection{self.scope}{kind}", f"delete collection of {kind}"
-            made["delete"] = self.operation(
-                id_, "deletecollection", info.gvk, text, responses, _DELETE_COLLECTION, self.delete_body()
-            )
+            given, body = (_LIST, None) if self.is_custom else (_DELETE_COLLECTION, self.delete_body())
+            made["delete"] = self.operation(id_, "deletecollection", info.gvk, text, responses, given, body)
         return made
 
     def single(self) -> Json:
@@ -232,18 +234,24 @@ class Operations:
 
     def read(self, gvk: GVK, suffix: str, text: str) -> Json:
         responses = self.responses(self.types.ref(gvk), "200")
-        return self.operation(self._id("read", suffix), "get", gvk, text.format(kind=self.info.kind), responses)
+        words, given = text.format(kind=self.info.kind), ("resourceVersion",) if self.is_custom else ()
+        return self.operation(self._id("read", suffix), "get", self._about(gvk), words, responses, given)
+
+    def _about(self, gvk: GVK) -> GVK:
+        """The kind an operation is said to be about: of a custom resource it is never that of a subresource."""
+        return self.info.gvk if self.is_custom else gvk
 
     def replace(self, gvk: GVK, suffix: str, text: str) -> Json:
         responses = self.responses(self.types.ref(gvk), "200", "201")
         id_, words = self._id("replace", suffix), text.format(kind=self.info.kind)
-        return self.operation(id_, "put", gvk, words, responses, _WRITE, self.body(gvk))
+        return self.operation(id_, "put", self._about(gvk), words, responses, _WRITE, self.body(gvk))
 
     def patch(self, gvk: GVK, suffix: str, text: str) -> Json:
         codes = ("200",) if self.is_custom else ("200", "201")
         responses = self.responses(self.types.ref(gvk), *codes)
         id_, words = self._id("patch", suffix), text.format(kind=self.info.kind)
-        return self.operation(id_, "patch", gvk, words, responses, (*_WRITE, "force"), self.patch_body())
+        about = self._about(gvk)
+        return self.operation(id_, "patch", about, words, responses, (*_WRITE, "force"), self.patch_body())
 
     # -- subresources ------------------------------------------------------------------------------------------------
 

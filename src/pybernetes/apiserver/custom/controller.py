@@ -188,7 +188,7 @@ class Definitions:
                 served.resources.append(resource)
                 self._registry.add(resource)
                 if definition.established:
-                    self.schemas[version.gvk] = version.openapi
+                    self.schemas[version.gvk] = version.published
 
     def _is_builtin(self, gvr: GVR) -> bool:
         known = self._registry.by_gvr(gvr)

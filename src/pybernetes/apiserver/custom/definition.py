@@ -47,6 +47,14 @@ class Version:
     def openapi(self) -> Mapping[str, Any] | None:
         return (self.raw.get("schema") or {}).get("openAPIV3Schema")
 
+    @cached_property
+    def published(self) -> Mapping[str, Any] | None:
+        """The schema as documents show it."""
+        if not self.selectable:
+            return self.openapi
+        fields = [{"fieldPath": path.removeprefix(".")} for path in self.selectable]
+        return {**(self.openapi or {}), "x-kubernetes-selectable-fields": fields}
+
     @property
     def api_version(self) -> str:
         return f"{self.definition.group}/{self.name}"
