@@ -317,7 +317,7 @@ async def test_tables_and_metadata(client):
     )
     assert partial["items"][0]["metadata"]["name"] == "a" and "spec" not in partial["items"][0]
     code, message = await failing(client.request("GET", path, accept="application/vnd.kubernetes.protobuf"))
-    assert code == 406 and "does not implement the protobuf marshalling interface" in message
+    assert code == 406 and "only the following media types are accepted" in message
 
 
 async def test_unknown_fields(client):

@@ -7,13 +7,20 @@ from dataclasses import replace
 
 import orjson
 
-from ..api.errors import StatusError, method_not_allowed, method_not_supported, path_not_found
+from ..api.errors import (
+    StatusError,
+    bad_request,
+    method_not_allowed,
+    method_not_supported,
+    not_found,
+    path_not_found,
+)
 from ..api.resources import GVR, NAMESPACES
 from .deleting import Deleter
 from .reading import Reader
 from .registry import Registry, Resource
 from .rendering import Renderer
-from .request import Handler, Request, RequestInfo, Response
+from .request import Handler, Request, RequestInfo, Response, page_not_found
 from .subresources import Subresources
 from .views import View
 from .writing import Writer
@@ -47,7 +54,11 @@ class Answerer:
         """Raises StatusError."""
         resource = self._registry.lookup(info.group, info.version, info.resource)
         if resource is None:
+            if self._registry.is_foreign(info.group):
+                return page_not_found()
             raise path_not_found()
+        if not resource.kind.builtin and self._out_of_scope(info, resource):
+            return page_not_found()
         if resource.pending is not None:
             await resource.pending()
         if resource.warning:
@@ -78,6 +89,21 @@ class Answerer:
         return self._renderer.finish(request, media, response)
 
     @staticmethod
+    def _out_of_scope(info: RequestInfo, resource: Resource) -> bool:
+        """Custom resources have no path where their scope does not fit, but for reading across all namespaces."""
+        if not resource.info.namespaced:
+            return bool(info.namespace)
+        return not info.namespace and info.verb not in ("list", "watch")
+
+    @staticmethod
+    def _check_custom_verb(info: RequestInfo, resource: Resource) -> None:
+        """Raises StatusError: custom resources know their verbs and nothing of paths."""
+        if info.verb not in resource.info.verbs:
+            raise method_not_supported(resource.gvr.group, resource.gvr.resource, info.verb)
+        if info.verb in ("update", "patch") and len(info.parts) < 2:
+            raise bad_request("name must be provided")
+
+    @staticmethod
     def _check_scope(info: RequestInfo, resource: Resource) -> None:
         """A namespaced object without a namespace, or the other way round, is no path."""
         if resource.info.namespaced != bool(info.namespace) and resource.gvr != NAMESPACES:
@@ -85,6 +111,9 @@ class Answerer:
 
     def _check_verb(self, request: Request, info: RequestInfo, resource: Resource) -> None:
         """Raises StatusError 404 and 405 for what is no path or no method of it."""
+        if not resource.kind.builtin:
+            self._check_custom_verb(info, resource)
+            return
         verb, namespaced = info.verb, resource.info.namespaced
         if verb in _PREFIX_VERBS and request.method != "GET":
             raise method_not_allowed()
@@ -124,9 +153,13 @@ class Answerer:
 
     async def _subresource(self, request: Request, info: RequestInfo, resource: Resource) -> Response:
         sub = resource.subresource(info.subresource)
-        if sub is None:
-            raise path_not_found()
         verb = _METHOD_VERBS.get(request.method, "")
+        if sub is None:
+            if not resource.kind.builtin:
+                raise not_found(resource.gvr.group, resource.gvr.resource, info.name)
+            raise path_not_found()
+        if not resource.kind.builtin and verb not in sub.verbs:
+            raise method_not_supported(resource.gvr.group, resource.gvr.resource, info.verb)
         connect = self._connect.get((info.resource, info.subresource)) if not info.group else None
         if connect is not None:
             # A proxy also takes what has no verb of its own.

@@ -101,8 +101,12 @@ def check_object(
         why = f"Object 'Kind' is missing in '{request.body.decode('utf-8', 'replace')}'"
         raise bad_request(unrecognized(gvk.kind, why, request.body))
     api_version, kind = obj.get("apiVersion") or gvk.api_version, obj.get("kind") or gvk.kind
-    if not resource.kind.builtin and kind != gvk.kind and isinstance(kind, str) and api_version == gvk.api_version:
-        raise invalid(gvk.group, kind, "", [invalid_value("kind", kind, f"must be {gvk.kind}")])
+    if not resource.kind.builtin:
+        api_version = obj.get("apiVersion") or ""
+        if kind != gvk.kind and isinstance(kind, str) and api_version == gvk.api_version:
+            metadata = obj.get("metadata")
+            name = metadata.get("name") if isinstance(metadata, dict) else ""
+            raise invalid(gvk.group, kind, str(name or ""), [invalid_value("kind", kind, f"must be {gvk.kind}")])
     if api_version != gvk.api_version or kind != gvk.kind:
         raise bad_request(_other_kind(obj, api_version, kind, resource, request.body))
     try:

@@ -99,6 +99,8 @@ class Discovery:
         versions = self._told.get(group)
         if versions is None and not version:
             return page_not_found()
+        if versions is None and self._registry.is_foreign(group):
+            return page_not_found()
         if versions is None or (version and version not in versions):
             raise path_not_found()
         if not version:

@@ -116,6 +116,11 @@ class Kind(Protocol):
         """A Table's row without its object."""
         ...
 
+    @property
+    def replicas_path(self) -> str:
+        """Where the wanted replicas are."""
+        ...
+
     def scale_of(self, obj: Object) -> Object: ...
 
     def apply_scale(self, obj: Object, scale: Object) -> None: ...
@@ -220,6 +225,8 @@ class BuiltinKind:
             force=force,
             subresource=subresource,
         )
+
+    replicas_path = ".spec.replicas"
 
     def prepare_create(self, obj: Object, user: Mapping[str, Any]) -> None:
         self.strategy.prepare_for_create(obj, user=user)

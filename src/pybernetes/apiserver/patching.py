@@ -11,7 +11,16 @@ from typing import Any
 import orjson
 
 from ..api import patch as patches
-from ..api.errors import FieldError, StatusError, bad_request, go_quote, invalid, not_found, unsupported_media_type
+from ..api.errors import (
+    FieldError,
+    StatusError,
+    bad_request,
+    go_quote,
+    invalid,
+    invalid_value,
+    not_found,
+    unsupported_media_type,
+)
 from ..api.meta import Object
 from ..api.schema import decode, duplicate_fields
 from ..api.schema.mismatch import json_kind
@@ -69,6 +78,8 @@ class Patcher:
             raise bad_request(f"error decoding patch: {failure.message}") from None
         if self._options.validation != IGNORE and isinstance(value, dict):
             self._duplicates = [f'duplicate field "{p}"' for p in duplicate_fields(body, value)]
+        elif self._options.validation != IGNORE and isinstance(value, list):
+            self._duplicates = [f'json patch duplicate field "{p}"' for p in duplicate_fields(body, value)]
         return value
 
     async def apply(self, old: Object | None) -> Object:
@@ -93,6 +104,8 @@ class Patcher:
         kind = self._resource.kind
         if not isinstance(new, dict):
             raise self._invalid(new, "the patched object is no object")
+        if not kind.builtin:
+            self._check_custom(new)
         try:
             result, strangers = kind.decode_noting(new)
         except StatusError as failure:
@@ -120,6 +133,17 @@ class Patcher:
         kind.default(result)
         return result
 
+    def _check_custom(self, new: Object) -> None:
+        """What must be said of a custom object before its schema drops anything of it."""
+        gvk, kind = self._resource.gvk, self._resource.kind
+        for field, wanted in (("kind", gvk.kind), ("apiVersion", gvk.api_version)):
+            given = new.get(field)
+            if isinstance(given, str) and given != wanted:
+                error = invalid_value(field, given, f"must be {wanted}")
+                raise invalid(gvk.group, str(new.get("kind") or ""), self._info.name, [error])
+        if self._options.validation == STRICT and (strangers := kind.schema.unknown_fields(new)):
+            raise self._invalid(new, "strict decoding error: " + ", ".join(self._duplicates + unknown(strangers)))
+
     def _invalid(self, value: Any, why: str) -> StatusError:
         return invalid_patch(value, why)
 
@@ -127,7 +151,8 @@ class Patcher:
         """Server-side apply: ``old`` is None for an object that does not exist yet."""
         kind, resource, patch = self._resource.kind, self._resource, self._patch
         self._check_identity(patch)
-        _, strangers = kind.decode_noting(patch)
+        # The fields of a custom resource are told by its schema alone, when the patch is merged.
+        strangers = kind.decode_noting(patch)[1] if kind.builtin else []
         problems = self._duplicates + unknown(strangers) if self._options.validation != IGNORE else []
         if problems and self._options.validation == STRICT:
             raise bad_request(f"error strict decoding YAML: {', '.join(problems)}")

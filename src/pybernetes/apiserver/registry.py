@@ -184,6 +184,10 @@ class Registry:
     def groups(self) -> Mapping[str, Versions]:
         return self._groups
 
+    def is_foreign(self, group: str) -> bool:
+        """Whether nothing of a group is built in."""
+        return group not in self._groups or (group, "") in self._foreign
+
     def told(self) -> dict[str, Versions]:
         """What discovery tells of, in the order it does: what is built in first, then groups by name and their versions
         from the newest stable one down."""

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 import orjson
 
 from ..api import tables
-from ..api.errors import bad_request, not_acceptable
+from ..api.errors import StatusError, bad_request, not_acceptable
 from ..api.meta import Object
 from ..api.resources import GVK
-from .negotiation import PLAIN, PROTOBUF, YAML, MediaType, negotiate
+from .negotiation import ACCEPTED, PLAIN, PROTOBUF, YAML, MediaType, negotiate
 from .registry import Resource
 from .request import Request, Response
 from .views import PartialView, TableView, View
@@ -60,7 +60,7 @@ class Renderer:
                 "application/vnd.kubernetes.protobuf;stream=watch"
             )
         if not media.convert:
-            return self._plain(resource, media, verb in ("list", "watch", "deletecollection"))
+            return self._plain(resource, media, request.headers.get("accept", ""))
         include = request.param("includeObject") if request.raw_query else ""
         if include not in _INCLUDES:
             raise bad_request(
@@ -83,16 +83,18 @@ class Renderer:
             view = resource.views[key] = self._converted(resource, media, include)
         return view
 
-    def _plain(self, resource: Resource, media: MediaType, many: bool) -> View:
+    @staticmethod
+    def _plain(resource: Resource, media: MediaType, accept: str) -> View:
         if media.format != PROTOBUF:
             return resource.json
         binary = resource.protobuf
-        if binary is None:
-            raise not_acceptable(
-                f"object {_go_type(resource, many)} does not implement the protobuf marshalling interface and cannot be "
-                "encoded to a protobuf message"
-            )
-        return binary
+        if binary is not None:
+            return binary
+        try:
+            negotiate(accept, protobuf=False)
+        except StatusError:
+            raise not_acceptable(f"only the following media types are accepted: {ACCEPTED}") from None
+        return resource.json
 
     def _converted(self, resource: Resource, media: MediaType, include: str) -> View:
         convert = resource.conversion.from_storage if resource.conversion is not None else None
@@ -110,20 +112,23 @@ class Renderer:
         view.source = resource.versioning
         return view
 
-    def made_up(self, media: MediaType, gvk: GVK, obj: Object) -> bytes:
-        """An object that is not stored (Scale), as itself or as a Table."""
+    def made_up(self, media: MediaType, gvk: GVK, obj: Object, columns: Mapping[str, Any] | None = None) -> bytes:
+        """An object that is not stored (Scale), as itself or as a Table; ``columns`` as a definition's version has them."""
         if media.convert != "Table":
             return orjson.dumps(obj, option=orjson.OPT_APPEND_NEWLINE)
         version = f"meta.k8s.io/{media.version}"
+        now = self._now()
         row = {
-            "cells": tables.row_cells(gvk, obj, self._now()),
+            "cells": tables.row_cells(gvk, obj, now)
+            if columns is None
+            else tables.row_cells_for_crd(columns, obj, now),
             "object": {"kind": "PartialObjectMetadata", "apiVersion": version, "metadata": obj["metadata"]},
         }
         table = {
             "kind": "Table",
             "apiVersion": version,
             "metadata": {"resourceVersion": obj["metadata"].get("resourceVersion", "")},
-            "columnDefinitions": tables.columns(gvk),
+            "columnDefinitions": tables.columns(gvk) if columns is None else tables.columns_for_crd(columns),
             "rows": [row],
         }
         return orjson.dumps(table, option=orjson.OPT_APPEND_NEWLINE)

@@ -15,6 +15,7 @@ from ..api.errors import (
     bad_request,
     conflict,
     forbidden,
+    go_quote,
     invalid,
     invalid_value,
     not_supported,
@@ -41,6 +42,23 @@ from .writing import Writer, options_object
 
 SCALE = GVK("autoscaling", "v1", "Scale")
 SUCCESS = b'{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Success","code":201}\n'
+_CUSTOM_SCALE_COLUMNS = {
+    "additionalPrinterColumns": [
+        {
+            "name": "Desired",
+            "type": "integer",
+            "description": "Number of desired replicas",
+            "jsonPath": ".spec.replicas",
+        },
+        {
+            "name": "Available",
+            "type": "integer",
+            "description": "Number of actual replicas",
+            "jsonPath": ".status.replicas",
+        },
+        {"name": "Age", "type": "date", "description": "", "jsonPath": ".metadata.creationTimestamp"},
+    ]
+}
 EVICTION_ATTEMPTS = 20
 MAX_DISRUPTED = 2000
 
@@ -71,7 +89,7 @@ class Subresources:
             before = resource.kind.scale_of(old)
             scale = wanted if patch is None else patched_scale(before, *patch)
             assert scale is not None
-            self._check_scale(scale, info)
+            self._check_scale(scale, info, resource)
             replicas = (scale.get("spec") or {}).get("replicas") or 0
             new = {**old, "metadata": {**old["metadata"]}}
             if resource.kind.builtin:
@@ -92,7 +110,11 @@ class Subresources:
 
     async def _scale_answer(self, request: Request, resource: Resource, entry: Entry) -> Response:
         scale = resource.kind.scale_of(await self._committer.from_entry(resource, entry))
-        return Response(200, self._renderer.made_up(self._renderer.media(request), SCALE, scale))
+        if not resource.kind.builtin and not scale["spec"]:
+            where = go_quote(resource.kind.replicas_path)
+            raise bad_request(f"the spec replicas field {where} does not exist")
+        columns = None if resource.kind.builtin else _CUSTOM_SCALE_COLUMNS
+        return Response(200, self._renderer.made_up(self._renderer.media(request), SCALE, scale, columns))
 
     def _wanted_scale(self, request: Request, options: WriteOptions) -> Object:
         scale, _ = parse(request.body, request.headers.get("content-type", ""), "Scale")
@@ -108,13 +130,14 @@ class Subresources:
         return form, value
 
     @staticmethod
-    def _check_scale(scale: Object, info: RequestInfo) -> None:
+    def _check_scale(scale: Object, info: RequestInfo, resource: Resource) -> None:
         spec = scale.get("spec")
         replicas = spec.get("replicas", 0) if isinstance(spec, dict) else 0
         name = (scale.get("metadata") or {}).get("name")
         if name and name != info.name:
             raise bad_request(f"the name of the object ({name}) does not match the name on the URL ({info.name})")
-        if replicas < 0:
+        # Of a custom resource the object itself is checked: its path is named.
+        if replicas < 0 and resource.kind.builtin:
             error = invalid_value("spec.replicas", replicas, "must be greater than or equal to 0")
             raise invalid("autoscaling", "Scale", info.name, [error])
 

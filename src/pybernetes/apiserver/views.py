@@ -185,6 +185,13 @@ class VersionedView(JsonView):
         super().__init__(gvk, list_kind, typed_items=False)
         self._source = source
 
+    def list(self, revision: int, proceed: str, remaining: int | None, items: bytes) -> tuple[bytes, bytes, bytes]:
+        """As untyped lists are written: the mark of the next page is there also where there is none."""
+        metadata = list_metadata(revision, proceed, remaining)
+        if not proceed:
+            metadata = b'{"continue":"",' + metadata[1:]
+        return self._list_head + metadata + b',"items":[', items, b"]}\n"
+
     def item(self, entry: Entry) -> bytes:
         return self._source.bytes(entry) + b"\n"
 

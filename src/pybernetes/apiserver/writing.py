@@ -267,7 +267,8 @@ class Writer:
             if versioned and not resource.kind.allow_unconditional_update:
                 # Upstream prints the zero it compared with.
                 error = invalid_value("metadata.resourceVersion", 0, "must be specified for an update")
-                raise invalid(resource.gvk.group, resource.gvk.kind, info.name, [error])
+                # Here upstream names the resource where elsewhere it names the kind.
+                raise invalid(gvr.group, gvr.resource, info.name, [error])
         elif not str(version).isdigit():
             error = invalid_value("metadata.resourceVersion", version, "must be a resourceVersion that the server gave")
             raise invalid(resource.gvk.group, resource.gvk.kind, info.name, [error])

@@ -24,6 +24,11 @@ def definition_name(gvk: GVK) -> str:
 def definition(schema: Mapping[str, Any] | None, gvk: GVK, builder: Builder) -> Json:
     """The schema of a kind with what every object has, in the form of an OpenAPI version."""
     version = builder.version
+    about = [{"group": gvk.group, "kind": gvk.kind, "version": gvk.version}]
+    if version == 2 and (schema or {}).get("x-kubernetes-preserve-unknown-fields"):
+        # With any property kubectl would refuse all others.
+        selectable = {k: v for k, v in (schema or {}).items() if k == SELECTABLE}
+        return {"type": "object", "x-kubernetes-group-version-kind": about, **selectable}
     out = _convert(schema or {}, version)
     if not out or out.get("x-kubernetes-preserve-unknown-fields") and not out.get("properties"):
         out.setdefault("type", "object")
@@ -31,7 +36,7 @@ def definition(schema: Mapping[str, Any] | None, gvk: GVK, builder: Builder) -> 
         properties = dict(out.get("properties") or {})
         properties |= _meta_properties(builder, OBJECT_META)
         out["properties"] = dict(sorted(properties.items()))
-    out["x-kubernetes-group-version-kind"] = [{"group": gvk.group, "kind": gvk.kind, "version": gvk.version}]
+    out["x-kubernetes-group-version-kind"] = about
     return out
 
 

@@ -16,7 +16,7 @@ from ..errors import FieldError
 from ..meta import Object
 from ..resources import GVK
 from . import mismatch, reading, structural
-from .builtin import definition_name, node_of
+from .builtin import OBJECT_META, definition_name, node_of
 from .node import Field, Node, StructType
 from .strict import decode, duplicate_fields, in_order, strict_decode
 
@@ -66,7 +66,9 @@ class Schema:
             if not isinstance(obj, dict):
                 return mismatch.cannot_unmarshal(mismatch.json_kind(obj), "map[string]interface {}", "", ())
             node = node_of("io.k8s.apimachinery.pkg.apis.meta.v1.PartialObjectMetadata")
-            failure = mismatch.decode_error(node, {k: obj[k] for k in structural.META_FIELDS if k in obj})
+            failure = mismatch.decode_error(node, {k: obj[k] for k in ("apiVersion", "kind") if k in obj})
+            if "metadata" in obj and obj["metadata"] is not None:
+                failure = failure or mismatch.decode_error(node_of(OBJECT_META), obj["metadata"])
             return failure or self._embedded_error(obj)
         except RecursionError:
             return _TOO_DEEP

@@ -151,15 +151,18 @@ def coerce_metadata(value: Any) -> Any:
 
 
 def unknown_fields(node: Node, value: Any) -> list[str]:
+    """Those of metadata first, then those of the schema, then those of the metadata of objects inside."""
     found: list[str] = []
-    _unknown(node, value, "", found)
-    return sorted(found)
+    metadata: list[str] = []
+    _unknown(node, value, "", found, metadata)
+    own = [p for p in metadata if p.startswith("metadata.")]
+    return own + sorted(found) + sorted(p for p in metadata if not p.startswith("metadata."))
 
 
-def _unknown(node: Node | None, value: Any, path: str, found: list[str]) -> None:
+def _unknown(node: Node | None, value: Any, path: str, found: list[str], metadata: list[str]) -> None:
     if isinstance(value, list):
         for index, item in enumerate(value):
-            _unknown(node.items if node is not None else None, item, f"{path}[{index}]", found)
+            _unknown(node.items if node is not None else None, item, f"{path}[{index}]", found, metadata)
         return
     if not isinstance(value, dict):
         return
@@ -167,11 +170,11 @@ def _unknown(node: Node | None, value: Any, path: str, found: list[str]) -> None
         below = f"{path}.{key}" if path else key
         if node is not None and node.embedded and key in META_FIELDS:
             if key == "metadata":
-                found += [f"{below}.{p}" for p in builtin_unknown_fields(node_of(OBJECT_META), item)]
+                metadata += [f"{below}.{p}" for p in builtin_unknown_fields(node_of(OBJECT_META), item)]
             continue
         child = node.child(key) if node is not None else None
         if child is not None:
-            _unknown(child, item, below, found)
+            _unknown(child, item, below, found, metadata)
         elif node is None or not node.preserve_unknown:
             found.append(below)
 

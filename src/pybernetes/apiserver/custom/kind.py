@@ -249,10 +249,12 @@ class CustomKind:
         except paths.WrongType as failure:
             raise bad_request(str(failure)) from None
         found = make_scale(obj, replicas or 0, current, selector)
-        if replicas is None:
-            # What a patch must set: upstream marks it by a number that nobody can ask for.
-            found["spec"] = {}
+        found["spec"] = {} if replicas is None else {"replicas": replicas}
         return found
+
+    @property
+    def replicas_path(self) -> str:
+        return (self.version.scale or {}).get("specReplicasPath") or ""
 
     def apply_scale(self, obj: Object, scale: Object) -> None:
         where = (self.version.scale or {}).get("specReplicasPath") or ""
