@@ -184,12 +184,12 @@ def test_pruning() -> None:
     unknown = PRUNING.unknown_fields(copy.deepcopy(obj))
     assert unknown == [
         "metadata.zzz",
-        "spec.emb.metadata.foo",
         "spec.half.b.d",
         "spec.list[0].d",
         "spec.map.k.d",
         "spec.x",
         "top",
+        "spec.emb.metadata.foo",
     ]
     PRUNING.prune(obj)
     assert obj == custom(

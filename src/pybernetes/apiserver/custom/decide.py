@@ -191,14 +191,16 @@ def _is_bundle(text: str) -> bool:
 
 def settle(crd: Object, all_definitions: Iterable[Object], now: str) -> Object:
     """The definition with everything but establishment and termination said: those wait for what is served."""
+    approved = approval(crd)
+    if approved is not None:
+        crd = with_condition(crd, approved, now)
     crd = settle_names(crd, all_definitions, now)
     found = structural(crd)
     if found is not None:
         crd = with_condition(crd, found, now)
     elif condition(crd, NON_STRUCTURAL) is not None:
         crd = without_condition(crd, NON_STRUCTURAL)
-    approved = approval(crd)
-    return with_condition(crd, approved, now) if approved is not None else crd
+    return crd
 
 
 def may_establish(crd: Object) -> bool:
