@@ -217,7 +217,7 @@ def test_defaults_go_top_down_and_replace_nulls() -> None:
 
 def test_bad_metadata_is_a_decoding_error() -> None:
     schema = spec()
-    words = "json: cannot unmarshal number into Go struct field ObjectMeta.metadata.labels of type string"
+    words = "json: cannot unmarshal number into Go struct field ObjectMeta.labels of type string"
     assert schema.decode_errors({**custom(), "metadata": {"labels": {"a": 1}}}) == words
     assert schema.decode_errors([]) is not None
     embedded = spec(e={**FREE, "x-kubernetes-embedded-resource": True})
