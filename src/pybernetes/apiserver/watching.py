@@ -250,13 +250,13 @@ class Dispatcher:
                     watcher.take(payload)
 
     def close(self) -> None:
-        """Ends all watches."""
+        """Ends all watches, after what has happened until now."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self.flush()
         self.closed += 1
         for tell in list(self.closing):
             tell()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer, self._armed = None, False
         for group in list(self._groups.values()):
             for watcher in list(group.watchers):
                 watcher.finish()

@@ -17,7 +17,7 @@ import yaml
 
 from ..api.errors import StatusError
 from ..api.meta import Object, is_condition_true, resource_version_of
-from ..api.resources import GVK, GVR, NODES, SERVICE_ACCOUNTS, builtin_by_gvk, parse_api_version
+from ..api.resources import GVK, GVR, NODES, SERVICE_ACCOUNTS, parse_api_version
 from ..apiserver.authn import AuthenticationOptions
 from ..apiserver.authn.jwt import load_verification_keys
 from ..apiserver.authn.tokens import AudienceAgnostic, StaticTokens
@@ -75,7 +75,11 @@ class Cluster:
 
     async def _apply(self, document: Object) -> Object:
         group, version = parse_api_version(document["apiVersion"])
-        info = builtin_by_gvk()[GVK(group, version, document["kind"])]
+        gvk = GVK(group, version, document["kind"])
+        resource = self.server.registry.by_kind(gvk)
+        if resource is None:
+            raise KeyError(f"{gvk} is not served")
+        info = resource.info
         if info.namespaced and not document.get("metadata", {}).get("namespace"):
             document = {**document, "metadata": {**document["metadata"], "namespace": "default"}}
         return await self.client.apply(info.gvr, document, field_manager="pybernetes-testing", force=True)
