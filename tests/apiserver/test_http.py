@@ -94,6 +94,20 @@ async def test_connection_is_reused_for_the_same_headers(front):
     client.transport.close()
 
 
+@pytest.mark.parametrize("path", ["/healthz", "/apis", "/version", "/openapi/v3", "/metrics"])
+async def test_no_accept_header_ends_the_server(front, path):
+    """Paths with forms of their own take headers that resources refuse, also on a connection that is kept."""
+    accept = "application/json;as=APIGroupDiscoveryList;v=v2;g=apidiscovery.k8s.io"
+    reader, writer = await asyncio.open_connection("127.0.0.1", front.port)
+    for _ in range(3):
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\n\r\n".encode())
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+        assert head.startswith(b"HTTP/1.1 200 OK")
+        await reader.readexactly(int(re.search(rb"Content-Length: (\d+)", head)[1]))
+    writer.close()
+    assert b"200 OK" in await exchange(front, b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+
+
 class Scripted:
     """A server of one answer."""
 

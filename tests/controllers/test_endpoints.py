@@ -129,6 +129,37 @@ def test_endpoints_go_with_the_service(virtually):
     virtually(main)
 
 
+def test_what_people_write_without_a_service_stays(virtually):
+    """Upstream clears such leftovers when the controller starts, and leaves them alone after."""
+    written = {"metadata": {"name": "db", "namespace": "default"}, "subsets": [{"addresses": [{"ip": "10.9.9.9"}]}]}
+
+    async def main(world):
+        world.api.create(ENDPOINTS, {**written, "metadata": {"name": "stale", "namespace": "default"}})
+
+        async def body():
+            await world.settle()
+            assert world.api.all(ENDPOINTS) == []
+            made = world.api.create(ENDPOINTS, written)
+            await world.settle()
+            world.api.update(ENDPOINTS, {**made, "metadata": {**made["metadata"], "labels": {"a": "b"}}})
+            await world.settle()
+            assert [e["metadata"]["name"] for e in world.api.all(ENDPOINTS)] == ["db"]
+            # Those of a Service are kept as the Service wants them.
+            world.api.create(SERVICES, service())
+            await world.settle()
+            ours = world.api.get(ENDPOINTS, "default", "web")
+            world.api.update(ENDPOINTS, {**ours, "subsets": written["subsets"]})
+            await world.settle()
+            assert world.api.get(ENDPOINTS, "default", "web")["subsets"] == []
+            world.api.remove(ENDPOINTS, "default", "web")
+            await world.settle()
+            assert world.api.get(ENDPOINTS, "default", "web")["subsets"] == []
+
+        await world.managed(body, *BOTH)
+
+    virtually(main)
+
+
 def test_mirrors_what_people_write(virtually):
     async def main(world):
         async def body():

@@ -7,6 +7,7 @@ from pybernetes.api.resources import (
     PERSISTENT_VOLUMES,
     PODS,
     STORAGE_CLASSES,
+    VOLUME_ATTRIBUTES_CLASSES,
 )
 from pybernetes.controllers.persistentvolume.matching import best_match
 from pybernetes.controllers.settings import Settings
@@ -271,6 +272,43 @@ def test_what_is_used_stays(virtually):
 
         names = ("persistentvolumeclaim-protection-controller", "persistentvolume-protection-controller")
         await world.managed(body, BINDER, *names)
+
+    virtually(main)
+
+
+def test_a_class_of_attributes_stays_while_something_names_it(virtually):
+    async def main(world):
+        async def body():
+            for name in ("gold", "silver", "lead"):
+                body = {"metadata": {"name": name}, "driverName": "example.com", "parameters": {"iops": "1"}}
+                world.api.create(VOLUME_ATTRIBUTES_CLASSES, body)
+            world.api.create(PERSISTENT_VOLUMES, volume(volumeAttributesClassName="gold"))
+            world.api.create(PERSISTENT_VOLUME_CLAIMS, claim(volumeAttributesClassName="silver"))
+            await world.settle()
+
+            def left():
+                return [c["metadata"]["name"] for c in world.api.all(VOLUME_ATTRIBUTES_CLASSES)]
+
+            gold = world.api.get(VOLUME_ATTRIBUTES_CLASSES, "", "gold")
+            assert gold["metadata"]["finalizers"] == ["kubernetes.io/vac-protection"]
+            for name in left():
+                world.api.remove(VOLUME_ATTRIBUTES_CLASSES, "", name)
+            await world.settle()
+            assert sorted(left()) == ["gold", "silver"]
+            named = get_claim(world)
+            world.api.update(
+                PERSISTENT_VOLUME_CLAIMS, {**named, "spec": {**named["spec"], "volumeAttributesClassName": "gold"}}
+            )
+            await world.settle()
+            assert left() == ["gold"]
+            world.api.remove(PERSISTENT_VOLUMES, "", "pv")
+            await world.settle()
+            assert left() == ["gold"]
+            world.api.remove(PERSISTENT_VOLUME_CLAIMS, "default", "data")
+            await world.settle()
+            assert left() == []
+
+        await world.managed(body, "volumeattributesclass-protection-controller")
 
     virtually(main)
 

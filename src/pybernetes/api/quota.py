@@ -255,7 +255,8 @@ class ServiceEvaluator(Evaluator):
         }
 
 
-def _attribute_classes(claim: Object) -> set[str]:
+def attributes_classes(claim: Object) -> set[str]:
+    """The VolumeAttributesClasses that a claim (or volume) has, wants or is given."""
     spec, status = claim.get("spec") or {}, claim.get("status") or {}
     modifying = (status.get("modifyVolumeStatus") or {}).get("targetVolumeAttributesClassName")
     names = {spec.get("volumeAttributesClassName"), status.get("currentVolumeAttributesClassName"), modifying}
@@ -273,7 +274,7 @@ class ClaimEvaluator(Evaluator):
         if subresource != "status" or new is None or old is None:
             return False
         before, after = ((o.get("status") or {}).get("allocatedResources") or {} for o in (old, new))
-        return before.get("storage") != after.get("storage") or _attribute_classes(new) != _attribute_classes(old)
+        return before.get("storage") != after.get("storage") or attributes_classes(new) != attributes_classes(old)
 
     def counted(self, names: Iterable[str]) -> list[str]:
         suffixes = (f"{_BY_CLASS}persistentvolumeclaims", f"{_BY_CLASS}requests.storage")
@@ -282,7 +283,7 @@ class ClaimEvaluator(Evaluator):
     def in_scope(self, requirement: Requirement, obj: Object) -> bool:
         if requirement.get("scopeName") != "VolumeAttributesClass":
             return False
-        classes = _attribute_classes(obj)
+        classes = attributes_classes(obj)
         return any(_selects(requirement, c) for c in classes) if classes else _selects(requirement, "")
 
     def usage(self, obj: Object, now: float) -> Amounts:

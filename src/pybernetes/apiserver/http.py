@@ -107,6 +107,7 @@ class Connection(asyncio.Protocol):
         self.transport: asyncio.Transport = None  # type: ignore[assignment]
         self._parser: Any = httptools.HttpRequestParser(self)
         self._certificate: bytes | None = None
+        self._tls = False
         self._address = ""
         self.deadline = 0.0
         """When the peer must have sent what it owes us; 0 where it owes nothing."""
@@ -135,6 +136,7 @@ class Connection(asyncio.Protocol):
         peer = transport.get_extra_info("peername")
         self._address = peer[0] if isinstance(peer, tuple) else ""
         tls = transport.get_extra_info("ssl_object")
+        self._tls = tls is not None
         if tls is not None:
             self._certificate = tls.getpeercert(True)
         self._front.connections.add(self)
@@ -154,7 +156,9 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         if self._raw is not None:
             self._raw.feed_eof()
-            return True
+            return not self._tls
+        if self._tls:
+            return False  # TLS has no half-closed connections
         if self._busy or self._ready:
             # Half-closed: the peer may still read the answer that it waits for (a watch ends with its reader).
             return self._sink is None

@@ -23,6 +23,7 @@ BUILT_IN: dict[str, str] = {
     "local-volume-provisioner-controller": "localprovisioner.controller:LocalProvisioner",
     "persistentvolumeclaim-protection-controller": "protection.controller:ClaimProtectionController",
     "persistentvolume-protection-controller": "protection.controller:VolumeProtectionController",
+    "volumeattributesclass-protection-controller": "protection.controller:AttributesClassProtectionController",
     "ephemeral-volume-controller": "ephemeralvolume.controller:EphemeralVolumeController",
     "disruption-controller": "disruption.controller:DisruptionController",
     "resourcequota-controller": "resourcequota.controller:ResourceQuotaController",

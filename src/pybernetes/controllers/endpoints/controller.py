@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any
 
 from ...api.meta import Object, key_of, split_key
 from ...api.resources import ENDPOINTS, PODS, SERVICES
@@ -23,10 +24,19 @@ class EndpointsController(Controller):
         self.endpoints = self.watch(ENDPOINTS, self._of_endpoints)
 
     def _of_endpoints(self, kind: str, old: Object | None, new: Object | None) -> Iterable[str]:
-        """Leftovers of a Service that went while nobody looked, and ours that somebody took away."""
-        obj = new or old or {}
-        if not decide.is_leader_record(obj):
-            yield key_of(obj)
+        """Those of Services, changed or taken away by somebody else. Without a Service they are what a person wrote."""
+        key = key_of(new or old or {})
+        if self.services.get_key(key) is not None:
+            yield key
+
+    def background(self) -> Iterable[Callable[[], Coroutine[Any, Any, None]]]:
+        return (self._clear_leftovers,)
+
+    async def _clear_leftovers(self) -> None:
+        """At the start: endpoints of Services that went while nobody looked."""
+        for obj in self.endpoints.list():
+            if not decide.is_leader_record(obj):
+                self.queue.add(key_of(obj))
 
     async def sync(self, key: str) -> float | None:
         service, existing = self.services.get_key(key), self.endpoints.get_key(key)

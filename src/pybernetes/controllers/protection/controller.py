@@ -1,11 +1,12 @@
-"""The shells of the two protection controllers."""
+"""The shells of the three protection controllers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from ...api.meta import Object, finalizers_of, is_deleting, namespace_of
-from ...api.resources import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, PODS
+from ...api.quota import attributes_classes
+from ...api.resources import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, PODS, VOLUME_ATTRIBUTES_CLASSES
 from ..persistentvolume.controller import claims_used
 from ..pods import is_terminal
 from ..runtime import Controller
@@ -60,3 +61,36 @@ class VolumeProtectionController(Controller):
         elif (volume.get("status") or {}).get("phase") != "Bound":
             await self.execute(decide.without_finalizer(PERSISTENT_VOLUMES, volume, decide.VOLUME_FINALIZER))
         return None
+
+
+class AttributesClassProtectionController(Controller):
+    name = "volumeattributesclass-protection-controller"
+    workers = 1
+
+    def setup(self) -> None:
+        self.classes = self.watch(VOLUME_ATTRIBUTES_CLASSES)
+        self.claims = self.watch(PERSISTENT_VOLUME_CLAIMS, _let_go)
+        self.volumes = self.watch(PERSISTENT_VOLUMES, _let_go)
+        for informer in (self.claims, self.volumes):
+            if "attributes" not in informer.indexes:
+                informer.add_index("attributes", attributes_classes)
+
+    async def sync(self, key: str) -> float | None:
+        found = self.classes.get_key(key)
+        if found is None:
+            return None
+        if not is_deleting(found):
+            commands = decide.with_finalizer(VOLUME_ATTRIBUTES_CLASSES, found, decide.CLASS_FINALIZER)
+        elif any(informer.by_index("attributes", key) for informer in (self.claims, self.volumes)):
+            return None
+        else:
+            commands = decide.without_finalizer(VOLUME_ATTRIBUTES_CLASSES, found, decide.CLASS_FINALIZER)
+        await self.execute(commands)
+        return None
+
+
+def _let_go(kind: str, old: Object | None, new: Object | None) -> Iterable[str]:
+    """The classes that a claim or volume named and names no more."""
+    if kind == "DELETED":
+        return attributes_classes(old or new or {})
+    return attributes_classes(old or {}) - attributes_classes(new or {})

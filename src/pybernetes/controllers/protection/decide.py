@@ -11,6 +11,7 @@ from ..pods import is_terminal, node_of
 
 CLAIM_FINALIZER = "kubernetes.io/pvc-protection"
 VOLUME_FINALIZER = "kubernetes.io/pv-protection"
+CLASS_FINALIZER = "kubernetes.io/vac-protection"
 
 
 def uses(pod: Object, claim: Object) -> bool:
