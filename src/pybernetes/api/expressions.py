@@ -6,13 +6,13 @@ can compile what users write; the values come from who evaluates.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import Any, Protocol
 
-from .cel import CelError, Environment
+from .cel import CelError, Environment, Program
 from .cel import celtypes as t
-from .cel.declarations import Function, Overload, standard
+from .cel.declarations import Function, Overload, json_patch, standard
 from .validation import formats
 
 # -- asking the authorizer ---------------------------------------------------------------------------------------------
@@ -140,6 +140,10 @@ def _request_type() -> t.Type:
 @cache
 def environment(*, params: bool, authorizer: bool, variables: bool = False) -> Environment:
     """What an expression may use, beside the object, the old one, the request and the namespace."""
+    return Environment(_variables(params=params, authorizer=authorizer, variables=variables), _functions())
+
+
+def _variables(*, params: bool, authorizer: bool, variables: bool) -> dict[str, t.Type]:
     known = {"object": t.DYN, "oldObject": t.DYN, "request": _request_type(), "namespaceObject": t.DYN}
     if params:
         known["params"] = t.DYN
@@ -147,4 +151,67 @@ def environment(*, params: bool, authorizer: bool, variables: bool = False) -> E
         known["authorizer"] = AUTHORIZER
     if variables:
         known["variables"] = t.map_of(t.STRING, t.DYN)
-    return Environment(known, _functions())
+    return known
+
+
+# -- what mutations make -----------------------------------------------------------------------------------------------
+
+OBJECT, JSON_PATCH = "Object", "JSONPatch"
+
+
+class _AnyField(Mapping[str, t.ObjectField]):
+    """Fields of an object whose schema is not known: every name is one, of any type."""
+
+    def __getitem__(self, name: str) -> t.ObjectField:
+        return t.ObjectField(t.DYN, name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 1
+
+
+class _Made(Mapping[str, t.Type]):
+    """``Object``, ``Object.spec`` and so on, named by the path of the field that they are for; and ``JSONPatch``."""
+
+    def __getitem__(self, name: str) -> t.Type:
+        if name == JSON_PATCH:
+            return _object(JSON_PATCH, op=t.STRING, path=t.STRING, **{"from": t.STRING, "value": t.DYN})
+        if name.partition(".")[0] == OBJECT:
+            return t.object_type(name, _AnyField())
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter((OBJECT, JSON_PATCH))
+
+    def __len__(self) -> int:
+        return 2
+
+
+@cache
+def mutation_environment(*, params: bool) -> Environment:
+    """What the expressions of a MutatingAdmissionPolicy's mutations may use."""
+    known = _variables(params=params, authorizer=True, variables=True)
+    return Environment(known, {**_functions(), **json_patch()}, _Made())
+
+
+def misplaced(program: Program) -> str:
+    """What is wrong with the names of the objects that a mutation makes: each has the path of the field that it is put in."""
+    for literal in program.literals:
+        if literal.name == JSON_PATCH:
+            continue
+        for _, field, value, _ in literal.entries:
+            expected = f"{literal.name}.{field}"
+            found = _object_in(value.type)
+            if found and found != expected:
+                words = "which matches field name path from root Object type"
+                return f'type mismatch: unexpected type name "{found}", expected "{expected}", {words}'
+    return ""
+
+
+def _object_in(type_: t.Type) -> str:
+    """The name of the objects of a type, in lists and maps too."""
+    while type_.kind in ("list", "map", "optional"):
+        type_ = type_.parameters[-1]
+    return type_.name if type_.kind == "object" and type_.name.partition(".")[0] == OBJECT else ""

@@ -91,7 +91,7 @@ def compose(store: Store, clock: Clock, rng: random.Random, options: Options) ->
     issuer = _issuer(server, options, clock)
     knowledge = RegistryKnowledge(server.registry)
     settings = {"rng": rng, "equivalents": knowledge.equivalents, "complete": knowledge.complete}
-    settings["resource_of_kind"] = knowledge.resource_of_kind
+    settings |= {"resource_of_kind": knowledge.resource_of_kind, "schema_of": knowledge.schema_of}
     settings |= options.admission_settings
     context = AdmissionContext(server.objects, request, authorizer, clock, settings)
     known = [n for n in options.enable_admission if n in admission.ORDER]

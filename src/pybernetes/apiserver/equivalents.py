@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from ..api.meta import Object
 from ..api.resources import GVR
+from ..api.schema import Schema
 from .admission.matching import Equivalent
 from .registry import Registry, Resource
 
@@ -48,6 +49,10 @@ class RegistryKnowledge:
             if resource.info.kind == kind and resource.gvk.api_version == api_version:
                 return resource.gvr, resource.info.namespaced
         return None
+
+    def schema_of(self, gvr: GVR) -> Schema | None:
+        resource = self._registry.by_gvr(gvr)
+        return resource.kind.schema if resource is not None else None
 
     def complete(self, gvr: GVR, kind: str, obj: Object) -> Object:
         """The object as if it had been sent: type-checked, unknown fields dropped, defaults filled in. Raises StatusError."""

@@ -38,6 +38,8 @@ class AdmissionAttributes:
     audit_annotations: dict[str, str] = field(default_factory=dict)
     rollbacks: list[Any] = field(default_factory=list)
     """Zero-argument coroutine functions, called where a later step refuses the write (quota gives back its charge)."""
+    remembered: dict[str, Any] = field(default_factory=dict)
+    """What plugins keep, by their names, where they are called more than once for one write."""
 
 
 class Requester(Protocol):

@@ -13,7 +13,7 @@ from .checker import Checker
 from .declarations import Function, standard
 from .parser import parse
 from .program import MISSING, Builder, CostExceeded, Eval, ProgramError, Run
-from .syntax import Call, CompileError, Expr, Issue, ListExpr, Literal, render
+from .syntax import Call, CompileError, Expr, Issue, ListExpr, Literal, StructExpr, render
 from .texts import clauses, format_issue
 from .values import CelError, Duration, Timestamp
 
@@ -55,7 +55,8 @@ class Environment:
             run = builder.build(tree)
         except RecursionError:
             raise CompileError(render([Issue(0, "expression recursion limit exceeded: 250")], source)) from None
-        return Program(source, tree, type_, tuple(self.variables), builder.size, run, _names(checker))
+        made = tuple(node for node in checker.nodes if isinstance(node, StructExpr))
+        return Program(source, tree, type_, tuple(self.variables), builder.size, run, _names(checker), made)
 
 
 def _names(checker: Checker) -> frozenset[str]:
@@ -127,6 +128,8 @@ class Program:
     run: Eval
     names: frozenset[str]
     """Every name that the expression mentions."""
+    literals: tuple[StructExpr, ...] = ()
+    """Every object that it makes, with the types of its fields' values."""
 
     def evaluate(self, variables: Mapping[str, Any], limit: int = PER_CALL_LIMIT) -> tuple[Any, int]:
         """(value, cost). Raises CelError with ``cost`` set; CostExceeded over the limit."""

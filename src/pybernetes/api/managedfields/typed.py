@@ -66,6 +66,11 @@ def _atomic(node: Node, shape: str) -> bool:
 # -- list items ------------------------------------------------------------------------------------------------------
 
 
+def is_atomic(node: Node, value: Any) -> bool:
+    """Whether such a list or map is one value, owned and replaced as a whole."""
+    return _atomic(node, _shape(node, value))
+
+
 def item_key(node: Node, item: Any) -> str:
     """The path element of an item of a list map or a set. Raises TypedError."""
     if node.list_type == "set":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ..errors import duplicate, invalid_value, not_supported, required, too_many
@@ -19,6 +19,9 @@ from .formats import (
 from .kube_meta import validate_meta
 from .meta import has_invalid_label_value, subdomain_name, validate_label_selector
 
+if TYPE_CHECKING:
+    from ..cel import Environment, Program
+
 _GROUP = "admissionregistration.k8s.io"
 _POLICIES, _MATCHES = ("Fail", "Ignore"), ("Equivalent", "Exact")
 _OPERATIONS = ("*", "CONNECT", "CREATE", "DELETE", "UPDATE")
@@ -26,6 +29,12 @@ _SCOPES = ("*", "Cluster", "Namespaced")
 _NO_SIDE_EFFECTS = ("None", "NoneOnDryRun")
 _SIDE_EFFECTS = ("None", "NoneOnDryRun", "Some", "Unknown")
 _REINVOCATIONS = ("IfNeeded", "Never")
+_MUTABLE_OPERATIONS = ("CREATE", "UPDATE")
+_MUTATIONS = {
+    "ApplyConfiguration": ("applyConfiguration", "Object"),
+    "JSONPatch": ("jsonPatch", "list(JSONPatch)"),
+}
+"""patchType to the field that goes with it and the type of its expression."""
 _REVIEWS = ("v1", "v1beta1")
 _REASONS = ("Forbidden", "Invalid", "RequestEntityTooLarge")
 _ACTIONS = ("Audit", "Deny", "Warn")
@@ -126,18 +135,25 @@ def _resources(resources: list[str], path: str) -> Errors:
 # -- expressions -------------------------------------------------------------------------------------------------------
 
 
+def _compiled(known: Environment, text: str, path: str) -> Program | Errors:
+    from ..cel import CompileError
+    from ..cel.program import ProgramError
+
+    try:
+        return known.compile(text)
+    except (CompileError, ProgramError) as failure:
+        return [invalid_value(path, text, f"compilation failed: {failure}")]
+
+
 def _expression(
     text: str, path: str, wanted: tuple[str, ...], *, params: bool, authorizer: bool = True, variables: bool = False
 ) -> Errors:
     """Compiles it. ``wanted`` are kinds of types; nothing is any."""
-    from ..cel import CompileError
-    from ..cel.program import ProgramError
     from ..expressions import environment
 
-    try:
-        program = environment(params=params, authorizer=authorizer, variables=variables).compile(text)
-    except (CompileError, ProgramError) as failure:
-        return [invalid_value(path, text, f"compilation failed: {failure}")]
+    program = _compiled(environment(params=params, authorizer=authorizer, variables=variables), text, path)
+    if isinstance(program, list):
+        return program
     if wanted and program.type.kind not in (*wanted, "dyn"):
         reason = f"must evaluate to {wanted[0]}" if len(wanted) == 1 else f"must evaluate to one of {list(wanted)}"
         return [invalid_value(path, text, reason.replace("'", ""))]
@@ -427,6 +443,65 @@ def _validating_policy(obj: Obj, old: Obj | None = None) -> Errors:
     return found + _annotations(annotations, name, "spec.auditAnnotations", params=params)
 
 
+def _mutating_policy(obj: Obj, old: Obj | None = None) -> Errors:
+    found = validate_meta(obj.get("metadata") or {}, False, subdomain_name) if old is None else []
+    spec: Obj = obj.get("spec") or {}
+    if old is not None and spec == old.get("spec"):
+        return found
+    found += _given(spec, "spec", "failurePolicy", _POLICIES)
+    kind = spec.get("paramKind")
+    params = kind is not None
+    found += _param_kind(kind, "spec.paramKind") if kind is not None else []
+    found += _constraints(spec, _OPERATIONS)
+    for rule in (spec.get("matchConstraints") or {}).get("resourceRules") or ():
+        at = "spec.matchConstraints.resourceRules.operations"
+        operations = rule.get("operations") or ()
+        found += [not_supported(at, o, _MUTABLE_OPERATIONS) for o in operations if o not in _MUTABLE_OPERATIONS]
+    found += _conditions(spec.get("matchConditions") or [], "spec.matchConditions", params=params)
+    found += _variables(spec.get("variables") or [], "spec.variables", params=params)
+    mutations = spec.get("mutations") or []
+    if not mutations:
+        found.append(required("spec.mutations", "mutations must contain at least one item"))
+    for i, mutation in enumerate(mutations):
+        found += _mutation(mutation, f"spec.mutations[{i}]", params=params)
+    return found + _given(spec, "spec", "reinvocationPolicy", _REINVOCATIONS)
+
+
+def _mutation(mutation: Obj, path: str, *, params: bool) -> Errors:
+    kind = mutation.get("patchType") or ""
+    if not kind:
+        return [required(f"{path}.patchType")]
+    if kind not in _MUTATIONS:
+        return [not_supported(f"{path}.patchType", kind, tuple(_MUTATIONS))]
+    field, wanted = _MUTATIONS[kind]
+    found: Errors = []
+    if mutation.get(field) is None:
+        found.append(required(f"{path}.{field}", f"must be specified when patchType is {kind}"))
+    else:
+        found += _mutation_expression(
+            mutation[field].get("expression") or "", f"{path}.{field}.expression", wanted, params
+        )
+    for other, _ in _MUTATIONS.values():
+        if other != field and mutation.get(other) is not None:
+            words = f"must not be specified when patchType is {kind}"
+            found.append(invalid_value(f"{path}.{other}", "{" + other + "}", words))
+    return found
+
+
+def _mutation_expression(text: str, path: str, wanted: str, params: bool) -> Errors:
+    from ..expressions import mutation_environment
+
+    text = text.strip()
+    if not text:
+        return [required(path)]
+    program = _compiled(mutation_environment(params=params), text, path)
+    if isinstance(program, list):
+        return program
+    return (
+        [] if str(program.type) in (wanted, "list(dyn)") else [invalid_value(path, text, f"must evaluate to {wanted}")]
+    )
+
+
 def _constraints(spec: Obj, operations: tuple[str, ...]) -> Errors:
     constraints, path = spec.get("matchConstraints"), "spec.matchConstraints"
     if constraints is None:
@@ -490,6 +565,7 @@ CREATE: dict[tuple[str, str], Any] = {
     (_GROUP, "validatingwebhookconfigurations"): _webhooks,
     (_GROUP, "validatingadmissionpolicies"): _validating_policy,
     (_GROUP, "validatingadmissionpolicybindings"): _validating_binding,
+    (_GROUP, "mutatingadmissionpolicies"): _mutating_policy,
     (_GROUP, "mutatingadmissionpolicybindings"): _binding,
 }
 UPDATE: dict[tuple[str, str, str], Any] = {

@@ -38,6 +38,7 @@ ORDER = (
     "DenyServiceExternalIPs",
     "PodTopologyLabels",
     "PodResizeValidator",
+    "MutatingAdmissionPolicy",
     "MutatingAdmissionWebhook",
     "ValidatingAdmissionPolicy",
     "ValidatingAdmissionWebhook",
@@ -62,6 +63,7 @@ def _factories() -> dict[str, Callable[[AdmissionContext], AdmissionPlugin]]:
         serviceaccount,
         storage,
     )
+    from .mutations import MutatingAdmissionPolicy
     from .podsecurity.plugin import PodSecurity
     from .policies import ValidatingAdmissionPolicy
     from .webhooks.plugins import MutatingAdmissionWebhook, ValidatingAdmissionWebhook
@@ -89,6 +91,7 @@ def _factories() -> dict[str, Callable[[AdmissionContext], AdmissionPlugin]]:
         network.DenyServiceExternalIPs,
         pods.PodTopologyLabels,
         podresize.PodResizeValidator,
+        MutatingAdmissionPolicy,
         MutatingAdmissionWebhook,
         ValidatingAdmissionPolicy,
         ValidatingAdmissionWebhook,
@@ -122,8 +125,8 @@ def build_chain(
         chain.append(RbacEscalation(rbac, context.authorizer))
     chain += [factories[name](context) for name in enabled]
     for i, plugin in enumerate(chain):
-        # Where a webhook changed an object, those before it look at it again.
-        if plugin.name == "MutatingAdmissionWebhook":
+        # Where a policy or a webhook changed an object, those before it look at it again.
+        if plugin.name in ("MutatingAdmissionPolicy", "MutatingAdmissionWebhook"):
             plugin.earlier = tuple(chain[:i])  # type: ignore[attr-defined]
     chain += extra
     if entry_points:

@@ -220,18 +220,18 @@ class Binding:
         return cls(name_of(obj), spec, Constraints(resources) if resources else None)
 
 
-class ValidatingAdmissionPolicy(Plugin):
-    """Runs the validations of all policies that are bound to a write."""
+class BoundPolicies(Plugin):
+    """Policies of one kind, compiled and with their bindings, as far as they have any."""
 
-    name = "ValidatingAdmissionPolicy"
+    policies, bindings = POLICIES, BINDINGS
 
     def __init__(self, context: AdmissionContext) -> None:
         super().__init__(context)
         self._equivalents: Equivalents | None = context.settings.get("equivalents")
         self._resource_of_kind: ResourceOfKind | None = context.settings.get("resource_of_kind")
-        self._bound: list[tuple[Policy, list[Binding]]] | None = None
-        self._compiled: dict[str, tuple[Object, Policy]] = {}
-        for gvr in (POLICIES, BINDINGS):
+        self._bound: list[tuple[Any, list[Binding]]] | None = None
+        self._compiled: dict[str, tuple[Object, Any]] = {}
+        for gvr in (self.policies, self.bindings):
             self.reader.subscribe(gvr, self._changed)
 
     def _changed(self, *event: object) -> None:
@@ -240,23 +240,68 @@ class ValidatingAdmissionPolicy(Plugin):
     def handles(self, operation: str, gvr: GVR, subresource: str) -> bool:
         return not is_exempt(gvr)
 
-    def _policies(self) -> list[tuple[Policy, list[Binding]]]:
+    def _policies(self) -> list[tuple[Any, list[Binding]]]:
         """Those that are bound, by name."""
         if self._bound is None:
             by_policy: dict[str, list[Binding]] = {}
-            for obj in sorted(self.reader.list(BINDINGS), key=name_of):
+            for obj in sorted(self.reader.list(self.bindings), key=name_of):
                 binding = Binding.of(obj)
                 by_policy.setdefault(binding.spec.get("policyName") or "", []).append(binding)
-            objects = {name_of(o): o for o in self.reader.list(POLICIES)}
+            objects = {name_of(o): o for o in self.reader.list(self.policies)}
             self._compiled = {n: self._compile(o) for n, o in objects.items() if n in by_policy}
             self._bound = [(policy, by_policy[name]) for name, (_, policy) in sorted(self._compiled.items())]
         return self._bound
 
-    def _compile(self, obj: Object) -> tuple[Object, Policy]:
+    def _compile(self, obj: Object) -> tuple[Object, Any]:
         known = self._compiled.get(name_of(obj))
         if known is not None and known[0].get("spec") == obj.get("spec"):
             return known
-        return obj, Policy(obj)
+        return obj, self._make(obj)
+
+    def _make(self, obj: Object) -> Any:
+        raise NotImplementedError
+
+    def _params(
+        self, param_kind: tuple[str, str] | None, binding: Binding, a: AdmissionAttributes
+    ) -> Sequence[Object | None]:
+        """Raises Misconfigured."""
+        reference = binding.spec.get("paramRef")
+        if param_kind is None or not reference:
+            return (None,)
+        version, kind = param_kind
+        served = self._resource_of_kind(version, kind) if self._resource_of_kind else None
+        if served is None:
+            raise Misconfigured(f"paramKind kind `{version}, Kind={kind}` not known")
+        gvr, namespaced = served
+        namespace = reference.get("namespace") or ""
+        if namespace and not namespaced:
+            raise Misconfigured("paramRef.namespace must not be provided for a cluster-scoped `paramKind`")
+        if namespaced and not namespace:
+            namespace = a.namespace
+            if not namespace:
+                words = "cannot use namespaced paramRef in policy binding that matches cluster-scoped resources"
+                raise Misconfigured(words)
+        found = self._select(gvr, namespace, reference)
+        if not found and reference.get("parameterNotFoundAction") == "Deny":
+            raise Misconfigured("no params found for policy binding with `Deny` parameterNotFoundAction")
+        return [{"apiVersion": version, "kind": kind, **o} for o in found]
+
+    def _select(self, gvr: GVR, namespace: str, reference: Mapping[str, Any]) -> list[Object]:
+        name = reference.get("name")
+        if name:
+            one = self.reader.get(gvr, namespace, name)
+            return [one] if one is not None else []
+        selector = selector_from_object(reference.get("selector") or {})
+        return [o for o in self.reader.list(gvr, namespace) if selector.matches(o["metadata"].get("labels") or {})]
+
+
+class ValidatingAdmissionPolicy(BoundPolicies):
+    """Runs the validations of all policies that are bound to a write."""
+
+    name = "ValidatingAdmissionPolicy"
+
+    def _make(self, obj: Object) -> Policy:
+        return Policy(obj)
 
     async def validate(self, attributes: AdmissionAttributes) -> None:
         bound = self._policies()
@@ -282,7 +327,7 @@ class ValidatingAdmissionPolicy(Plugin):
             try:
                 if binding.constraints and binding.constraints.match(a, self.context, self._equivalents) is None:
                     continue
-                params = self._params(policy, binding, a)
+                params = self._params(policy.param_kind, binding, a)
             except (StatusError, Misconfigured) as failure:
                 if policy.fails:
                     yield refusal(a, policy, binding, Denial(f"failed to configure binding: {failure}"))
@@ -318,37 +363,6 @@ class ValidatingAdmissionPolicy(Plugin):
             for key, value in found.items():
                 annotations.setdefault(key, []).append(value)
             yield from (refusal(a, policy, binding, denial) for denial in failures)
-
-    def _params(self, policy: Policy, binding: Binding, a: AdmissionAttributes) -> Sequence[Object | None]:
-        """Raises Misconfigured."""
-        reference = binding.spec.get("paramRef")
-        if policy.param_kind is None or not reference:
-            return (None,)
-        version, kind = policy.param_kind
-        served = self._resource_of_kind(version, kind) if self._resource_of_kind else None
-        if served is None:
-            raise Misconfigured(f"paramKind kind `{version}, Kind={kind}` not known")
-        gvr, namespaced = served
-        namespace = reference.get("namespace") or ""
-        if namespace and not namespaced:
-            raise Misconfigured("paramRef.namespace must not be provided for a cluster-scoped `paramKind`")
-        if namespaced and not namespace:
-            namespace = a.namespace
-            if not namespace:
-                words = "cannot use namespaced paramRef in policy binding that matches cluster-scoped resources"
-                raise Misconfigured(words)
-        found = self._select(gvr, namespace, reference)
-        if not found and reference.get("parameterNotFoundAction") == "Deny":
-            raise Misconfigured("no params found for policy binding with `Deny` parameterNotFoundAction")
-        return [{"apiVersion": version, "kind": kind, **o} for o in found]
-
-    def _select(self, gvr: GVR, namespace: str, reference: Mapping[str, Any]) -> list[Object]:
-        name = reference.get("name")
-        if name:
-            one = self.reader.get(gvr, namespace, name)
-            return [one] if one is not None else []
-        selector = selector_from_object(reference.get("selector") or {})
-        return [o for o in self.reader.list(gvr, namespace) if selector.matches(o["metadata"].get("labels") or {})]
 
 
 def refusal(a: AdmissionAttributes, policy: Policy, binding: Binding | None, denial: Denial) -> StatusError:
