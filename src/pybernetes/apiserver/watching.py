@@ -124,8 +124,11 @@ def frame_of(view: View, kind: str, change: Change) -> bytes:
 class Dispatcher:
     """Offers the changes of one cache to the groups, and flushes them."""
 
-    # A flush to many watchers takes milliseconds; it may take a third of the time, no more, so that writes go on.
-    SHARE = 2.0
+    # A flush to many watchers takes milliseconds. The dispatcher rests after it, so that writes go on and what they change
+    # is sent together: a record for ten changes costs little more than one for one. Up to PATIENCE it rests ten times as
+    # long as it worked; beyond that, where thousands watch, at least twice as long.
+    SHARE, LEAST_SHARE = 10.0, 2.0
+    PATIENCE = 0.02
     COST = 12e-6
     FEW = 8
 
@@ -200,7 +203,11 @@ class Dispatcher:
         for change in self._touched:
             change.frames = None
         self._touched.clear()
-        self._resting_until = self.clock.monotonic() + written * self.COST * self.SHARE if written > self.FEW else 0.0
+        self._resting_until = self.clock.monotonic() + self._rest(written) if written > self.FEW else 0.0
+
+    def _rest(self, written: int) -> float:
+        cost = written * self.COST
+        return max(self.LEAST_SHARE * cost, min(self.SHARE * cost, self.PATIENCE))
 
     def flush_group(self, group: Group) -> int:
         if not group.pending:
