@@ -96,6 +96,7 @@ def with_flags(command: Any) -> Any:
 def apiserver(verbosity: int, **flags: Any) -> None:
     """Run an API server (kube-apiserver's flags)."""
     configure("debug" if verbosity > 3 else "info")
+    gc.disable()  # until ``settle_memory``: what a start makes, stays
     import uvloop
 
     try:
@@ -268,16 +269,21 @@ async def serve(flags: dict[str, Any], clock: Clock, rng: random.Random) -> None
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     await server.start()
-    settle_memory()
     front = HttpServer(server, clock)
     async with asyncio.TaskGroup() as group:
         group.create_task(server.run())
         group.create_task(front.run(flags["bind_address"], flags["secure_port"], tls=tls))
+        # Not before clients find the port open: a pass over everything takes as long as twenty requests.
+        clock.call_later(SETTLING, settle_memory)
+
+
+SETTLING = 1.0
 
 
 def settle_memory() -> None:
     """What lives as long as the process is taken out of the garbage collector's sight, and it looks less often: requests
     make no cycles, and a pass over a hundred thousand objects costs a hundred milliseconds."""
+    gc.enable()
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 50, 100)

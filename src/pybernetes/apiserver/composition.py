@@ -35,7 +35,7 @@ from .reloading import FileWatcher
 from .request import Handler, Request, Response
 from .reviews import Reviews
 from .server import ApiServer, ServerConfig
-from .streaming import HANDLERS, KubeletTLS, StreamingContext, StreamingHandler, connect_options
+from .streaming import HANDLERS, KubeletTLS, StreamingContext, StreamingHandler
 
 
 @dataclass(slots=True)
@@ -239,6 +239,8 @@ def _streaming(server: ApiServer, handler: StreamingHandler, context: StreamingC
     """Admission sees a CONNECT before the stream begins."""
 
     async def handle(request: Request) -> Response:
+        from .streaming.options import connect_options
+
         info = request.info
         assert info is not None
         resource = server.registry.lookup(info.group, info.version, info.resource)

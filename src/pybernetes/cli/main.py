@@ -6,6 +6,7 @@ Errors that a person can mend end as one line, ``error: what is wrong; how to me
 from __future__ import annotations
 
 import ctypes
+import gc
 import importlib
 import os
 import signal
@@ -54,7 +55,11 @@ class LazyGroup(click.Group):
         if target is None:
             return None
         module, _, attribute = target[0].partition(":")
-        command: click.Command = getattr(importlib.import_module(module), attribute)
+        gc.disable()  # importing makes tens of thousands of objects and no garbage
+        try:
+            command: click.Command = getattr(importlib.import_module(module), attribute)
+        finally:
+            gc.enable()
         return command
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:

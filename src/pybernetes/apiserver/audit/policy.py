@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ...hooks.identity import UserInfo
 from ..request import RequestInfo
 
@@ -115,6 +113,8 @@ class Policy:
 
 def load(path: str | Path) -> Policy:
     """Raises PolicyError or OSError."""
+    import yaml
+
     try:
         document = yaml.safe_load(Path(path).read_text())
         return parse(document)
