@@ -27,6 +27,7 @@ from .authz import AuthorizationOptions
 from .bootstrap import usable_address
 from .composition import AuditOptions, Options, compose
 from .http import HttpServer
+from .memory import settle_memory
 from .reloading import FileWatcher
 from .server import ServerConfig
 from .streaming import KubeletTLS
@@ -278,12 +279,3 @@ async def serve(flags: dict[str, Any], clock: Clock, rng: random.Random) -> None
 
 
 SETTLING = 1.0
-
-
-def settle_memory() -> None:
-    """What lives as long as the process is taken out of the garbage collector's sight, and it looks less often: requests
-    make no cycles, and a pass over a hundred thousand objects costs a hundred milliseconds."""
-    gc.enable()
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 50, 100)

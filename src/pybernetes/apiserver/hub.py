@@ -12,6 +12,7 @@ from ..api.resources import GVR
 from ..concurrency import Clock, logger
 from ..storage.contract import Compacted, Event, KeyValue, Page, Store, StoreError
 from .cache import Fields, ResourceCache
+from .memory import give_back
 from .watching import Dispatcher
 
 log = logger("apiserver.hub")
@@ -39,6 +40,9 @@ class Hub:
     """All caches of one API server."""
 
     PAGE = 2000
+    AGE = 25.0
+    """Seconds between two looks at what the caches could let go of."""
+    WORTH_GIVING_BACK = 4 << 20
     # As long as upstream lets a reader wait for a revision that has not come yet.
     FRESH_TIMEOUT = 3.0
 
@@ -191,6 +195,13 @@ class Hub:
                 await self._resync()
             except StoreError as again:
                 self._failed(again)
+
+    async def keep_small(self) -> None:
+        """Lets go of old changes and kept lists, for as long as the server runs: a busy hour leaves nothing behind."""
+        while True:
+            await self.clock.sleep(self.AGE)
+            if sum(d.cache.age() for d in list(self.dispatchers.values())) > self.WORTH_GIVING_BACK:
+                give_back()
 
     async def _resync(self) -> None:
         """History that we missed is gone: takes the newest state, and lets watchers begin anew where they must."""

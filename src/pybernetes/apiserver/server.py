@@ -271,6 +271,7 @@ class ApiServer:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.hub.run())
+                group.create_task(self.hub.keep_small())
                 group.create_task(self._bookmarks())
                 group.create_task(self._compactions())
                 group.create_task(self.definitions.run())
@@ -335,8 +336,14 @@ class ApiServer:
         info = request.info
         if info is not None:
             dry_run = "All" if request.raw_query and "dryRun" in request.raw_query else ""
+            if info.is_resource and not self._serves(info):
+                info = RequestInfo(False, info.verb, "")  # paths are the client's choice, and each label stays for ever
             self.metrics.observe(info, response.status, self.clock.monotonic() - began, dry_run)
         return response
+
+    def _serves(self, info: RequestInfo) -> bool:
+        resource = self.registry.lookup(info.group, info.version, info.resource)
+        return resource is not None and (not info.subresource or resource.subresource(info.subresource) is not None)
 
     async def _guarded(self, request: Request, audit_id: str) -> Response:
         """The answer with the marks that every answer has, recorded where requests are audited."""
