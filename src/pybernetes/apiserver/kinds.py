@@ -11,7 +11,7 @@ from ..api.errors import FieldError, bad_request
 from ..api.fields import METADATA_FIELDS, check_field, field_value, supported_fields
 from ..api.managedfields import ManagedFields
 from ..api.meta import Object
-from ..api.resources import PODS, ResourceInfo
+from ..api.resources import CUSTOM_RESOURCE_DEFINITIONS, PODS, ResourceInfo
 from ..api.schema import Schema, builtin_schema
 from ..api.selectors import SelectorError
 from ..api.strategy import Strategy, strategy_for
@@ -52,6 +52,11 @@ class Kind(Protocol):
 
     builtin: bool
     returns_deleted: bool
+
+    @property
+    def slow(self) -> bool:
+        """Whether checking an object may take long enough to be done aside from the event loop."""
+        ...
 
     @property
     def allow_create_on_update(self) -> bool: ...
@@ -134,6 +139,8 @@ class BuiltinKind:
     def __init__(self, info: ResourceInfo) -> None:
         self.info = info
         self.returns_deleted = info.gvr.resource in RETURNS_DELETED
+        # A definition's schema may have ten thousand nodes, and rules that are compiled.
+        self.slow = info.gvr == CUSTOM_RESOURCE_DEFINITIONS
         self._schema: Schema | None = None
         self._strategy: Strategy | None = None
         self._managed: Memory[list[dict[str, Any]]] = Memory()

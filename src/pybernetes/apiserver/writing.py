@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
@@ -105,7 +106,8 @@ class Writer:
             if hook is not None:
                 await hook.before(resource, obj, None, attributes)
             kind.prepare_create(obj, user_object(request.user))
-            self._refuse(resource, metadata.get("name") or "", kind.validate_create(obj))
+            errors = await self._checked(resource, kind.validate_create, obj)
+            self._refuse(resource, metadata.get("name") or "", errors)
             request.warnings += kind.warnings(obj, None, "")
             attributes.name = metadata.get("name") or ""
             await self.admission.validate(attributes)
@@ -129,6 +131,12 @@ class Writer:
             return False
         metadata["name"] = generate_name(metadata["generateName"], self.rng)
         return True
+
+    @staticmethod
+    async def _checked(resource: Resource, check: Callable[..., list[Any]], *arguments: Any) -> list[Any]:
+        if resource.kind.slow:
+            return await asyncio.to_thread(check, *arguments)
+        return check(*arguments)
 
     def _refuse(self, resource: Resource, name: str, errors: list[Any]) -> None:
         if errors:
@@ -301,7 +309,8 @@ class Writer:
             if hook is not None:
                 await hook.before(resource, new, old, attributes)
             kind.prepare_update(new, old, info.subresource, now)
-            self._refuse(resource, info.name, kind.validate_update(new, old, info.subresource))
+            errors = await self._checked(resource, kind.validate_update, new, old, info.subresource)
+            self._refuse(resource, info.name, errors)
             request.warnings += kind.warnings(new, old, info.subresource)
             await self.admission.validate(attributes)
         except StatusError:

@@ -321,6 +321,17 @@ def has_rules(node: Node) -> bool:
     return known
 
 
+def compile_rules(node: Node) -> None:
+    """Compiles all rules of a node and below, so that the first object need not wait for it."""
+    if not has_rules(node):
+        return
+    rules_of(node)
+    below = [f.node for f in node.fields.values()] + [n for n in (node.values, node.items) if n is not None]
+    for child in below:
+        if child.openapi is not None:
+            compile_rules(child)
+
+
 class _Absent:
     __slots__ = ()
 

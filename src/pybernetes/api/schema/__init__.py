@@ -31,6 +31,7 @@ __all__ = [
     "duplicate_fields",
     "in_order",
     "strict_decode",
+    "warm_up",
 ]
 
 _TOO_DEEP = "json: exceeded max depth"
@@ -150,6 +151,16 @@ def builtin_schema(gvk: GVK) -> Schema:
     if name is None:
         raise KeyError(str(gvk))
     return Schema(node_of(name), gvk, name)
+
+
+def warm_up(schema: Schema) -> None:
+    """Compiles what a custom resource's schema compiles when it is first needed: its checks and its rules."""
+    from ..cel.rules import compile_rules
+    from .validation import validate
+
+    validate(schema.root, {})
+    structural.has_defaults(schema.root)
+    compile_rules(schema.root)
 
 
 def compile_structural(openapi_v3: Mapping[str, Any], gvk: GVK | None = None) -> Schema:

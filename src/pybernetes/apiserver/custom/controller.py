@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,6 +57,24 @@ class Served:
 
     async def ready(self) -> None:
         await self.loaded.wait()
+
+    def gate(self, resource: Resource, version: Version) -> Callable[[], Awaitable[None]]:
+        """What requests wait for: that the cache is filled, and that a large schema is compiled."""
+        started: list[asyncio.Event] = []
+
+        async def wait() -> None:
+            await self.loaded.wait()
+            if version.heavy and not started:
+                started.append(asyncio.Event())
+                try:
+                    await asyncio.to_thread(version.warm_up)
+                finally:
+                    started[0].set()
+            elif started:
+                await started[0].wait()
+            resource.pending = None
+
+        return wait
 
 
 class Definitions:
@@ -167,6 +185,8 @@ class Definitions:
 
     def _register(self, definition: Definition, known: Served | None, *, reading_changed: bool = True) -> None:
         assert definition.storage is not None
+        if known is not None:
+            definition.adopt(known.definition)
         gvr = definition.storage_gvr
         dispatcher = self._hub.add(gvr, definition.namespaced, storage_prefix(gvr, builtin=False), None)
         cache = dispatcher.cache
@@ -184,7 +204,7 @@ class Definitions:
         for version in definition.versions:
             if version.served and not self._is_builtin(version.gvr):
                 resource = self._resource(definition, version, dispatcher)
-                resource.pending = served.ready if served.stale else None
+                resource.pending = served.gate(resource, version)
                 served.resources.append(resource)
                 self._registry.add(resource)
                 if definition.established:
@@ -227,8 +247,6 @@ class Definitions:
     def _loaded(self, served: Served) -> None:
         served.stale = served.fresh = False
         served.loaded.set()
-        for resource in served.resources:
-            resource.pending = None
 
     async def _load(self, name: str) -> None:
         """Fills the cache of a definition that is served for the first time, or in another way than before."""
@@ -253,7 +271,7 @@ class Definitions:
         if crd is None:
             return None
         now = to_time(self._clock.now())
-        settled = decide.settle(crd, self._reader.list(CUSTOM_RESOURCE_DEFINITIONS), now)
+        settled = decide.settle(crd, lambda: self._reader.list(CUSTOM_RESOURCE_DEFINITIONS), now)
         if decide.may_establish(settled):
             # Served before it is said to be: a client that sees Established may write at once.
             self._serve(settled)

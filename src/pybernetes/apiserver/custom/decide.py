@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ...api.errors import go_quote, invalid_value
@@ -125,12 +125,12 @@ def _short_names_conflict(wanted: Mapping[str, Any], accepted: Mapping[str, Any]
     return problems[0] if len(problems) == 1 else "[" + ", ".join(problems) + "]" if problems else ""
 
 
-def settle_names(crd: Object, all_definitions: Iterable[Object], now: str) -> Object:
+def settle_names(crd: Object, all_definitions: Callable[[], Iterable[Object]], now: str) -> Object:
     status = crd.get("status") or {}
     wanted = {k: v for k, v in ((crd.get("spec") or {}).get("names") or {}).items() if v}
     if wanted == {k: v for k, v in (status.get("acceptedNames") or {}).items() if v}:
         return crd
-    names, accepted, established = accept_names(crd, all_definitions)
+    names, accepted, established = accept_names(crd, all_definitions())
     crd = {**crd, "status": {**status, "acceptedNames": names}}
     return with_condition(with_condition(crd, accepted, now), established, now)
 
@@ -189,7 +189,7 @@ def _is_bundle(text: str) -> bool:
         return False
 
 
-def settle(crd: Object, all_definitions: Iterable[Object], now: str) -> Object:
+def settle(crd: Object, all_definitions: Callable[[], Iterable[Object]], now: str) -> Object:
     """The definition with everything but establishment and termination said: those wait for what is served."""
     approved = approval(crd)
     if approved is not None:

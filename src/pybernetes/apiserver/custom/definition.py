@@ -6,15 +6,19 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
+import orjson
+
 from ...api.meta import Object
 from ...api.resources import GVK, GVR, ResourceInfo, SubresourceInfo
-from ...api.schema import Schema, compile_structural
+from ...api.schema import Schema, compile_structural, warm_up
 from ...api.versions import version_rank
 
 FINALIZER = "customresourcecleanup.apiextensions.k8s.io"
 NAMES_ACCEPTED, ESTABLISHED, TERMINATING = "NamesAccepted", "Established", "Terminating"
 NON_STRUCTURAL, APPROVAL = "NonStructuralSchema", "KubernetesAPIApprovalPolicyConformant"
 VERBS = ("delete", "deletecollection", "get", "list", "patch", "create", "update", "watch")
+HEAVY = 64 * 1024
+"""Bytes of a schema from which on its work is done aside from the event loop."""
 _SUBRESOURCE_VERBS = ("get", "patch", "update")
 _SCALE = GVK("autoscaling", "v1", "Scale")
 
@@ -46,6 +50,15 @@ class Version:
     @property
     def openapi(self) -> Mapping[str, Any] | None:
         return (self.raw.get("schema") or {}).get("openAPIV3Schema")
+
+    @cached_property
+    def heavy(self) -> bool:
+        """Whether compiling the schema and checking by it may take long."""
+        return len(orjson.dumps(self.openapi)) > HEAVY
+
+    def warm_up(self) -> None:
+        """Compiles everything that a first object would have compiled. Safe in another thread."""
+        warm_up(self.schema)
 
     @cached_property
     def published(self) -> Mapping[str, Any] | None:
@@ -130,6 +143,17 @@ class Definition:
         self.versions = [Version(self, raw) for raw in self.spec.get("versions") or ()]
         self.by_name = {v.name: v for v in self.versions}
         self.storage = next((v for v in self.versions if v.storage), None)
+
+    def adopt(self, older: Definition) -> None:
+        """Takes over what was compiled of versions that have not changed."""
+        if (self.group, self.kind, self.preserves) != (older.group, older.kind, older.preserves):
+            return
+        for version in self.versions:
+            old = older.by_name.get(version.name)
+            if old is not None and old.raw == version.raw:
+                for name in ("schema", "published", "heavy"):
+                    if name in old.__dict__:
+                        version.__dict__[name] = old.__dict__[name]
 
     @property
     def servable(self) -> bool:

@@ -61,6 +61,10 @@ class CustomKind:
         }
 
     @property
+    def slow(self) -> bool:
+        return self.version.heavy
+
+    @property
     def schema(self) -> Schema:
         return self.version.schema
 
