@@ -41,10 +41,10 @@ def run(*argv: str, text: str | None = None) -> str:
 
 
 @contextlib.contextmanager
-def inside(name: str) -> Iterator[None]:
+def inside(namespace: Path) -> Iterator[None]:
     """This thread in another namespace."""
     own = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-    there = os.open(f"/run/netns/{name}", os.O_RDONLY)
+    there = os.open(namespace, os.O_RDONLY)
     try:
         assert _LIBC.setns(there, _CLONE_NEWNET) == 0
         yield
@@ -55,11 +55,15 @@ def inside(name: str) -> Iterator[None]:
 
 
 class Place:
-    """One namespace."""
+    """One namespace, whoever made it."""
 
-    def __init__(self, lab: Lab, name: str, address: str) -> None:
-        self.lab, self.name, self.address = lab, name, address
-        self.netns = f"{lab.tag}-{name}"
+    def __init__(self, lab: Sockets, name: str, address: str, namespace: Path) -> None:
+        self.lab, self.name, self.address, self.namespace = lab, name, address, namespace
+
+    @property
+    def netns(self) -> str:
+        """Its name, where it is one that ``ip netns`` knows."""
+        return self.namespace.name
 
     def ip(self, *commands: str) -> None:
         run("ip", "-n", self.netns, "-batch", "-", text="\n".join(commands) + "\n")
@@ -68,7 +72,7 @@ class Place:
         return run("ip", "netns", "exec", self.netns, *argv, text=text)
 
     def inside(self) -> contextlib.AbstractContextManager[None]:
-        return inside(self.netns)
+        return inside(self.namespace)
 
     def sysctl(self, name: str, value: str) -> None:
         with self.inside():
@@ -103,23 +107,15 @@ class Place:
         return self.ask(address, port, protocol, **options).split()[0]  # type: ignore[arg-type]
 
 
-class Lab:
-    """Use as a context manager; everything is gone afterwards."""
+class Sockets:
+    """Servers that answer in any namespace until the end of the ``with``."""
 
-    def __init__(self, tag: str = "") -> None:
-        self.tag = tag or f"p8st{os.getpid()}"
-        self.places: list[Place] = []
+    def __init__(self) -> None:
         self._sockets: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
         self._closing = False
-        self.outside = self._place("outside", "172.30.77.1")
-        run("ip", "-n", self.outside.netns, "link", "add", "br0", "type", "bridge")
-        self.outside.ip("addr add 172.30.77.1/24 dev br0", "link set br0 up")
 
-    def __enter__(self) -> Lab:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
         self._closing = True
         for one in self._sockets:
             with contextlib.suppress(OSError):
@@ -127,44 +123,6 @@ class Lab:
             one.close()
         for thread in self._threads:
             thread.join(2)
-        for place in self.places:
-            run("ip", "netns", "delete", place.netns)
-
-    def _place(self, name: str, address: str) -> Place:
-        place = Place(self, name, address)
-        run("ip", "netns", "add", place.netns)
-        place.ip("link set lo up")
-        self.places.append(place)
-        return place
-
-    def node(self, index: int) -> Place:
-        """A machine on the common link, forwarding."""
-        node = self._place(f"node{index}", f"172.30.77.{10 + index}")
-        self.outside.ip(
-            f"link add n{index} type veth peer name eth0 netns {node.netns}", f"link set n{index} master br0 up"
-        )
-        node.ip(f"addr add {node.address}/24 dev eth0", "link set eth0 up", "route add default via 172.30.77.1")
-        node.sysctl("net/ipv4/ip_forward", "1")
-        return node
-
-    def pod(self, node: Place, address: str) -> Place:
-        """A pod as the ``ptp`` plugin makes it."""
-        pod = self._place("pod" + address.replace(".", "-"), address)
-        gateway = address.rsplit(".", 1)[0] + ".1"
-        link = "v" + address.replace(".", "")[-8:]
-        node.ip(
-            f"link add {link} type veth peer name eth0 netns {pod.netns}",
-            f"addr add {gateway}/32 dev {link}",
-            f"link set {link} up",
-            f"route add {address}/32 dev {link}",
-        )
-        pod.ip(
-            f"addr add {address}/32 dev eth0",
-            "link set eth0 up",
-            f"route add {gateway}/32 dev eth0 scope link",
-            f"route add default via {gateway} src {address}",
-        )
-        return pod
 
     @staticmethod
     def socket(protocol: str) -> socket.socket:
@@ -210,3 +168,59 @@ class Lab:
                 listener.sendto(f"{answer} {peer[0]}".encode(), peer)
             except OSError:
                 return
+
+
+class Lab(Sockets):
+    """Use as a context manager; everything is gone afterwards."""
+
+    def __init__(self, tag: str = "") -> None:
+        super().__init__()
+        self.tag = tag or f"p8st{os.getpid()}"
+        self.places: list[Place] = []
+        self.outside = self._place("outside", "172.30.77.1")
+        run("ip", "-n", self.outside.netns, "link", "add", "br0", "type", "bridge")
+        self.outside.ip("addr add 172.30.77.1/24 dev br0", "link set br0 up")
+
+    def __enter__(self) -> Lab:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+        for place in self.places:
+            run("ip", "netns", "delete", place.netns)
+
+    def _place(self, name: str, address: str) -> Place:
+        place = Place(self, name, address, Path(f"/run/netns/{self.tag}-{name}"))
+        run("ip", "netns", "add", place.netns)
+        place.ip("link set lo up")
+        self.places.append(place)
+        return place
+
+    def node(self, index: int) -> Place:
+        """A machine on the common link, forwarding."""
+        node = self._place(f"node{index}", f"172.30.77.{10 + index}")
+        self.outside.ip(
+            f"link add n{index} type veth peer name eth0 netns {node.netns}", f"link set n{index} master br0 up"
+        )
+        node.ip(f"addr add {node.address}/24 dev eth0", "link set eth0 up", "route add default via 172.30.77.1")
+        node.sysctl("net/ipv4/ip_forward", "1")
+        return node
+
+    def pod(self, node: Place, address: str) -> Place:
+        """A pod as the ``ptp`` plugin makes it."""
+        pod = self._place("pod" + address.replace(".", "-"), address)
+        gateway = address.rsplit(".", 1)[0] + ".1"
+        link = "v" + address.replace(".", "")[-8:]
+        node.ip(
+            f"link add {link} type veth peer name eth0 netns {pod.netns}",
+            f"addr add {gateway}/32 dev {link}",
+            f"link set {link} up",
+            f"route add {address}/32 dev {link}",
+        )
+        pod.ip(
+            f"addr add {address}/32 dev eth0",
+            "link set eth0 up",
+            f"route add {gateway}/32 dev eth0 scope link",
+            f"route add default via {gateway} src {address}",
+        )
+        return pod

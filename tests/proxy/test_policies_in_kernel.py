@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import random
-import selectors
 import socket
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -18,10 +16,12 @@ from pybernetes.proxy.policy_table import policy_table
 
 from .lab import Lab, Place, missing
 from .policy_oracle import allowed
+from .probing import Probe, measured, wrong
 
 pytestmark = [pytest.mark.network, pytest.mark.root, pytest.mark.skipif(bool(missing()), reason=missing() or "-")]
 
 PORTS = (8080, 8081)
+PROTOCOLS = ("TCP", "UDP", "SCTP")
 NAMESPACES = {"x": {"team": "x", "kubernetes.io/metadata.name": "x"}, "y": {"team": "y"}}
 PODS = [
     # name, namespace, labels, node, address
@@ -66,7 +66,8 @@ class Matrix:
         self.ends["outside"] = lab.outside.address
         for place in self.places.values():
             for port in PORTS:
-                place.serve(port)
+                for protocol in PROTOCOLS:
+                    place.serve(port, protocol.lower())
         self.rules, self.writers = [], []
         for number, node in enumerate(self.nodes):
             rules = PolicyRules(f"node{number}")
@@ -106,45 +107,19 @@ class Matrix:
         self.policies = list(policies)
         self.write()
 
-    def expected(self) -> dict[tuple[str, str, int], bool]:
+    def expected(self) -> dict[Probe, bool]:
         return {
-            (a, b, port): allowed(self.policies, NAMESPACES, self.ends[a], self.ends[b], "TCP", port)
+            (a, b, protocol, port): allowed(self.policies, NAMESPACES, self.ends[a], self.ends[b], protocol, port)
             for a in self.places
             for b in self.places
+            for protocol in PROTOCOLS
             for port in PORTS
             if not (a == b == "outside")
         }
 
-    def measured(self, expected: dict[tuple[str, str, int], bool]) -> dict[tuple[str, str, int], bool]:
-        """Tries all at once; waits as long as something hoped for is missing, then a little more for what should not be."""
-        selector = selectors.DefaultSelector()
-        found = dict.fromkeys(expected, False)
-        for key in expected:
-            a, b, port = key
-            with self.places[a].inside():
-                connection = socket.socket()
-            connection.setblocking(False)
-            connection.connect_ex((self.places[b].address, port))
-            selector.register(connection, selectors.EVENT_WRITE, key)
-        end = time.monotonic() + 6
-        grace = None
-        while time.monotonic() < end and (grace is None or time.monotonic() < grace):
-            for event, _ in selector.select(0.05):
-                found[event.data] = event.fileobj.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
-                selector.unregister(event.fileobj)
-                event.fileobj.close()
-            if grace is None and all(found[k] for k, hoped in expected.items() if hoped):
-                grace = time.monotonic() + 0.15
-        for event in list(selector.get_map().values()):
-            event.fileobj.close()
-        selector.close()
-        return found
-
     def check(self) -> None:
         expected = self.expected()
-        found = self.measured(expected)
-        wrong = {k: f"expected {v}, found {found[k]}" for k, v in expected.items() if found[k] != v}
-        assert not wrong
+        assert not wrong(expected, measured(expected, self.places.__getitem__))
 
 
 @pytest.fixture(scope="module")
@@ -187,6 +162,21 @@ CASES = {
     "a port of another protocol": [policy("x", ingress=[{"ports": [{"port": 8080, "protocol": "UDP"}]}])],
     "all ports of a protocol": [policy("x", ingress=[{"ports": [{"protocol": "TCP"}]}])],
     "a range of ports": [policy("x", ingress=[{"ports": [{"port": 8081, "endPort": 9000}]}])],
+    "SCTP alone": [policy("x", ingress=[{"ports": [{"port": 8080, "protocol": "SCTP"}]}])],
+    "egress by SCTP to some pods": [
+        policy(
+            "x",
+            policyTypes=["Egress"],
+            egress=[{"to": [{"podSelector": DB}], "ports": [{"protocol": "SCTP", "port": 8081, "endPort": 8082}]}],
+        )
+    ],
+    "egress to a named port of pods in a block": [
+        policy(
+            "x",
+            policyTypes=["Egress"],
+            egress=[{"to": [{"ipBlock": {"cidr": "10.244.0.0/16"}}], "ports": [{"port": "http"}]}],
+        )
+    ],
     "a named port": [policy("x", ingress=[{"ports": [{"port": "http"}]}])],
     "egress to a named port": [policy("x", policyTypes=["Egress"], egress=[{"ports": [{"port": "http"}]}])],
     "egress to a named port of some pods": [
@@ -256,7 +246,14 @@ def some_policies(rng: random.Random) -> list[dict]:
 
     def port():
         return rng.choice(
-            [{"port": 8080}, {"port": 8081}, {"port": "http"}, {"port": 8000, "endPort": 8080}, {"protocol": "UDP"}]
+            [
+                {"port": 8080},
+                {"port": 8081},
+                {"port": "http"},
+                {"port": 8000, "endPort": 8080},
+                {"protocol": "UDP"},
+                {"protocol": "SCTP", "port": 8081},
+            ]
         )
 
     def rules(word):

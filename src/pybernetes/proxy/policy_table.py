@@ -91,8 +91,6 @@ def _rule(policy: Policy, direction: str, rule: PolicyRule) -> Iterator[list[e.E
         for peer in (*rule.peers, *((None,) if rule.anywhere else ())):
             yield e.join(_from(direction, peer), _port(policy, direction, peer, port))
         for block in rule.blocks:
-            if port is not None and port.name and direction == EGRESS:
-                continue  # outside of pods no port has a name
             address = e.source_address(0) if direction == INGRESS else e.destination_address(0)
             yield e.join(e.in_network(network(block), address, 0), _port(policy, direction, None, port))
 
@@ -121,7 +119,7 @@ def _port(policy: Policy, direction: str, peer: PodPeer | None, port: PolicyPort
 
 
 def named_ports(policy: Policy, direction: str) -> Iterator[tuple[PodPeer | None, PolicyPort]]:
-    """(peer, port) of every named port; for ingress the peer does not matter."""
+    """(peer, port) of every named port; for ingress the peer does not matter, and in a block it is any pod."""
     for rule in policy.rules.get(direction, ()):
         for port in rule.ports:
             if not port.name:
@@ -129,7 +127,7 @@ def named_ports(policy: Policy, direction: str) -> Iterator[tuple[PodPeer | None
             if direction == INGRESS:
                 yield None, port
                 continue
-            for peer in (*rule.peers, *((None,) if rule.anywhere else ())):
+            for peer in (*rule.peers, *((None,) if rule.anywhere or rule.blocks else ())):
                 yield peer, port
 
 
