@@ -19,6 +19,8 @@ import pybernetes
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "up": ("pybernetes.cli.up:up", "Start a cluster on this machine."),
+    "join": ("pybernetes.cli.join:join", "Make this machine a node of a cluster elsewhere."),
+    "token": ("pybernetes.cli.join:token", "Make, list and delete tokens for `p8s join`."),
     "down": ("pybernetes.cli.up:down", "Stop the cluster; --purge removes its data too."),
     "status": ("pybernetes.cli.up:status", "Show the cluster's processes and nodes."),
     "kubeconfig": ("pybernetes.cli.up:kubeconfig", "Print the administrator's kubeconfig, or its path."),

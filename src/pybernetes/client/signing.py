@@ -272,6 +272,12 @@ def _request_names(request: x509.CertificateSigningRequest) -> x509.SubjectAlter
         return None
 
 
+def host_names(request: x509.CertificateSigningRequest) -> list[str]:
+    """The DNS names that it asks for."""
+    names = _request_names(request)
+    return names.get_values_for_type(x509.DNSName) if names else []
+
+
 def _check_node(request: x509.CertificateSigningRequest, usages: Collection[str], purpose: str) -> None:
     required = {"digital signature", "key encipherment", purpose}
     if set(usages) not in (required, required - {"key encipherment"}):

@@ -9,10 +9,11 @@ import asyncio
 import ipaddress
 
 from ..api.errors import StatusError
-from ..api.meta import Object, is_condition_true, name_of
+from ..api.meta import Object, is_condition_true, labels_of, name_of
 from ..api.resources import (
     CLUSTER_ROLE_BINDINGS,
     CLUSTER_ROLES,
+    CONFIG_MAPS,
     ENDPOINT_SLICES,
     GVR,
     NODES,
@@ -24,6 +25,7 @@ from ..client.informer import InformerFactory
 from ..client.rest import Client
 from ..client.transport import TransportError
 from ..concurrency import Backoff, Clock, logger
+from . import tokens
 from .layout import Settings
 
 log = logger("cluster.addons")
@@ -31,6 +33,10 @@ log = logger("cluster.addons")
 FIELD_MANAGER = "pybernetes"
 DNS_PORT = 10053
 """Where every node's DNS server listens: not 53, which belongs to whoever owns the node's network."""
+
+
+AGENT_LABEL = "pybernetes.dev/agent"
+"""On nodes that run our agent, which serves DNS."""
 
 
 def dns_address(settings: Settings) -> str:
@@ -92,7 +98,9 @@ def node_network_rights() -> list[tuple[GVR, Object]]:
     """What a node's proxy, policies and DNS read beyond upstream's role for kube-proxy, whose user they act as."""
     group = "rbac.authorization.k8s.io"
     version = f"{group}/v1"
-    subjects = [{"apiGroup": group, "kind": "User", "name": "system:kube-proxy"}]
+    # A machine that joined has no other identity than its node's.
+    nodes = {"apiGroup": group, "kind": "Group", "name": "system:nodes"}
+    subjects = [{"apiGroup": group, "kind": "User", "name": "system:kube-proxy"}, nodes]
     reading = ["get", "list", "watch"]
     cluster = {"name": "pybernetes:node-network"}
     dns = {"name": "pybernetes:dns", "namespace": "kube-system"}
@@ -118,6 +126,12 @@ def node_network_rights() -> list[tuple[GVR, Object]]:
         "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": cluster["name"]},
         "subjects": subjects,
     }
+    proxier = {
+        **binding,
+        "metadata": {"name": "pybernetes:node-proxier"},
+        "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": "system:node-proxier"},
+        "subjects": [nodes],
+    }
     config_binding = {
         "apiVersion": version,
         "kind": "RoleBinding",
@@ -129,6 +143,7 @@ def node_network_rights() -> list[tuple[GVR, Object]]:
         (CLUSTER_ROLES, role),
         (ROLES, config_role),
         (CLUSTER_ROLE_BINDINGS, binding),
+        (CLUSTER_ROLE_BINDINGS, proxier),
         (ROLE_BINDINGS, config_binding),
     ]
 
@@ -141,7 +156,17 @@ def internal_address(node: Object) -> str:
 class Addons:
     """Applies the add-ons once, then keeps the DNS Service's endpoints at the Ready nodes."""
 
-    def __init__(self, client: Client, factory: InformerFactory, clock: Clock, settings: Settings) -> None:
+    def __init__(
+        self,
+        client: Client,
+        factory: InformerFactory,
+        clock: Clock,
+        settings: Settings,
+        server: str,
+        authority: bytes,
+    ) -> None:
+        """``server`` is where other machines reach the API server, whose certificate ``authority`` signed."""
+        self._server, self._authority = server, authority
         self._client, self._clock, self._settings = client, clock, settings
         self._nodes = factory.informer(NODES)
         self._changed = asyncio.Event()
@@ -149,11 +174,14 @@ class Addons:
         self._backoff = Backoff(0.2, 30.0)
 
     async def run(self) -> None:
-        if not self._settings.nodes:
-            return
-        for gvr, obj in [*node_network_rights(), (SERVICES, dns_service(self._settings))]:
+        for gvr, obj in self._for_joining():
             await self._apply(gvr, obj)
         await self._nodes.wait_synced()
+        while not (self._settings.nodes or any(AGENT_LABEL in labels_of(n) for n in self._nodes.list())):
+            self._changed.clear()
+            await self._changed.wait()
+        for gvr, obj in [*node_network_rights(), (SERVICES, dns_service(self._settings))]:
+            await self._apply(gvr, obj)
         applied: dict[str, str] | None = None
         while True:
             self._changed.clear()
@@ -163,10 +191,20 @@ class Addons:
                 applied = addresses
             await self._changed.wait()
 
+    def _for_joining(self) -> list[tuple[GVR, Object]]:
+        role, binding = tokens.config_rights()
+        return [
+            (CONFIG_MAPS, tokens.cluster_info(self._server, self._authority)),
+            (CONFIG_MAPS, tokens.node_config(self._settings, dns_address(self._settings))),
+            (ROLES, role),
+            (ROLE_BINDINGS, binding),
+        ]
+
     def _dns_addresses(self) -> dict[str, str]:
         """By name, of Ready nodes that run our agent; simulated ones serve no DNS."""
         ready = [n for n in self._nodes.list() if is_condition_true(n, "Ready")]
-        found = {name_of(n): internal_address(n) for n in ready if name_of(n) in self._settings.node_names}
+        own = [n for n in ready if name_of(n) in self._settings.node_names or AGENT_LABEL in labels_of(n)]
+        found = {name_of(n): internal_address(n) for n in own}
         return {name: address for name, address in found.items() if address}
 
     async def _apply(self, gvr: GVR, obj: Object) -> None:

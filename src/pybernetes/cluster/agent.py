@@ -91,9 +91,10 @@ async def run(layout: Layout, settings: Settings, place: NodeNetwork) -> None:
     addresses = PodAddresses(
         factory,
         node_name=place.name,
+        address=place.address,
         directory=runtime_settings.cni_conf_dir,
         state=directory / "addresses",
-        overlay=settings.network == "vxlan",
+        network=settings.network,
     )
     async with asyncio.TaskGroup() as group:
         group.create_task(containerd.run())

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import secrets
-
 from .layout import Layout, Settings
 from .machine import Machine
 from .supervisor import Component
 
 
 def components_for(layout: Layout, settings: Settings) -> list[Component]:
-    found = [
-        Component("apiserver", apiserver_arguments(layout, settings), stage=0),
-        Component("controlplane", ["controlplane", "--data-dir", str(layout.data)], stage=1),
-    ]
-    found += [
+    agents = [
         Component(name, ["agent", "--data-dir", str(layout.data), "--node", name], stage=2)
         for name in settings.node_names
     ]
-    return found
+    if settings.joined_node:
+        return agents
+    return [
+        Component("apiserver", apiserver_arguments(layout, settings), stage=0),
+        Component("controlplane", ["controlplane", "--data-dir", str(layout.data)], stage=1),
+        *agents,
+    ]
 
 
 def apiserver_arguments(layout: Layout, settings: Settings) -> list[str]:
     pki = layout.pki
-    advertise = Machine(layout, settings).gateway if settings.nodes else "127.0.0.1"
+    advertise = Machine(layout, settings).advertised
     return [
         "apiserver",
         f"--secure-port={settings.api_port}",
@@ -64,9 +64,3 @@ def _arguments_of_files(layout: Layout) -> list[str]:
             "--audit-log-maxbackup=10",
         ]
     return found
-
-
-def new_bootstrap_token() -> str:
-    """``abcdef.0123456789abcdef``: six and sixteen characters of ``[a-z0-9]``."""
-    alphabet = "abcdefghijklmnopqrstuvwxyz0123456789"
-    return ".".join("".join(secrets.choice(alphabet) for _ in range(n)) for n in (6, 16))

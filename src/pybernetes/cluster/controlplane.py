@@ -19,6 +19,7 @@ from . import certificates
 from .addons import Addons
 from .layout import Layout, Settings
 from .loadbalancers import LoadBalancers
+from .machine import Machine
 from .simulated import SimulatedNodes, load_stages
 
 
@@ -47,9 +48,12 @@ async def run(layout: Layout, settings: Settings) -> None:
     scheduler_factory = InformerFactory(scheduling, clock)
     addon_factory = InformerFactory(administering, clock)
     scheduler = Scheduler(scheduling, scheduler_factory, clock)
-    addons = Addons(administering, addon_factory, clock, settings)
+    server = f"https://{Machine(layout, settings).advertised}:{settings.api_port}"
+    addons = Addons(administering, addon_factory, clock, settings, server, (layout.pki / "ca.crt").read_bytes())
     balancers = LoadBalancers(administering, addon_factory, clock, settings.load_balancer_cidr)
-    manager = ControllerManager(controllers, clock, settings=controller_settings(layout, settings))
+    # The last two, off by default as upstream's, are what `p8s token` and `p8s join` need.
+    chosen = ("*", "bootstrap-signer-controller", "token-cleaner-controller")
+    manager = ControllerManager(controllers, clock, settings=controller_settings(layout, settings), controllers=chosen)
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
@@ -76,5 +80,6 @@ def controller_settings(layout: Layout, settings: Settings) -> ControllerSetting
         service_account_private_key_file=str(layout.pki / "sa.key"),
         cluster_signing_cert_file=str(layout.pki / "ca.crt"),
         cluster_signing_key_file=str(layout.pki / "ca.key"),
+        kubelet_serving_approval=True,
         local_volume_directory=str(layout.data / "volumes"),
     )

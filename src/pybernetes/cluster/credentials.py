@@ -9,7 +9,7 @@ from ..hooks.identity import SYSTEM_MASTERS
 from . import certificates
 from .certificates import Identity, Subject
 from .layout import Layout, Settings
-from .machine import Machine
+from .machine import Machine, own_addresses
 
 CONTROLLERS = Identity(
     certificates.CONTROLLER_MANAGER.file, Subject("system:kube-controller-manager", (SYSTEM_MASTERS,))
@@ -25,6 +25,8 @@ def write_credentials(layout: Layout, settings: Settings, clock: Clock) -> None:
     names = certificates.server_names(
         node="kubernetes",
         advertise_address=gateway,
+        # A machine that joins comes by another of this machine's addresses.
+        extra=own_addresses(),
         service_address=str(next(ipaddress.ip_network(settings.service_cidr).hosts())),
         cluster_domain=settings.cluster_domain,
     )

@@ -138,6 +138,10 @@ class Settings:
     service_cidr: str = "10.96.0.0/16"
     node_cidr: str = "172.30.0.0/24"
     cluster_domain: str = "cluster.local"
+    joined_node: str = ""
+    """This machine's name as a node of somebody else's cluster; then nothing but its agent runs here."""
+    joined_address: str = ""
+    joined_server: str = ""
 
     def save(self, layout: Layout) -> None:
         fields = {name: getattr(self, name) for name in self.__slots__}
@@ -164,4 +168,5 @@ class Settings:
 
     @property
     def node_names(self) -> tuple[str, ...]:
-        return tuple(f"node-{i}" for i in range(self.nodes))
+        """The nodes that run on this machine."""
+        return (self.joined_node,) if self.joined_node else tuple(f"node-{i}" for i in range(self.nodes))

@@ -63,6 +63,11 @@ async def up(layout: Layout, wanted: dict[str, Any], clock: Clock, progress: Pro
     if await running(layout) is not None:
         return Running(layout, Settings.load(layout) or Settings(), True)
     settings = prepare(layout, wanted, clock, progress)
+    await start(layout, settings, clock, progress)
+    return Running(layout, settings, False)
+
+
+async def start(layout: Layout, settings: Settings, clock: Clock, progress: Progress) -> None:
     try:
         start_supervisor(layout)
         await wait_ready(layout, settings, clock, progress)
@@ -70,7 +75,6 @@ async def up(layout: Layout, wanted: dict[str, Any], clock: Clock, progress: Pro
         # Whatever stopped us, Ctrl-C included: a cluster that is half there helps nobody.
         await down(layout, clock, purge=False, progress=lambda line: None)
         raise
-    return Running(layout, settings, False)
 
 
 def prepare(layout: Layout, wanted: dict[str, Any], clock: Clock, progress: Progress) -> Settings:
@@ -82,8 +86,9 @@ def prepare(layout: Layout, wanted: dict[str, Any], clock: Clock, progress: Prog
     settings.save(layout)
     from .credentials import write_credentials  # cryptography is heavy, and `status` and `down` do without
 
-    write_credentials(layout, settings, clock)
-    progress("certificates and kubeconfigs are there")
+    if not settings.joined_node:
+        write_credentials(layout, settings, clock)
+        progress("certificates and kubeconfigs are there")
     Machine(layout, settings).create()
     layout.run.mkdir(mode=0o700, parents=True, exist_ok=True)
     if settings.nodes:
@@ -106,10 +111,12 @@ def start_supervisor(layout: Layout) -> None:
 async def wait_ready(layout: Layout, settings: Settings, clock: Clock, progress: Progress) -> None:
     try:
         async with clock.timeout(READY_SECONDS):
-            client = client_from_kubeconfig(layout.admin_kubeconfig, clock=clock)
+            file = layout.node(settings.joined_node) / "kubelet.conf"
+            client = client_from_kubeconfig(file if settings.joined_node else layout.admin_kubeconfig, clock=clock)
             try:
                 await _wait_api(client, layout, clock)
-                progress("API server is ready")
+                if not settings.joined_node:
+                    progress("API server is ready")
                 await _wait_nodes(client, layout, settings, clock, progress)
             finally:
                 client.transport.close()
@@ -143,7 +150,7 @@ def _fail_if_dying(layout: Layout, state: dict[str, Any] | None) -> None:
 
 async def _wait_nodes(client: Client, layout: Layout, settings: Settings, clock: Clock, progress: Progress) -> None:
     told: set[str] = set()
-    wanted = settings.nodes + settings.simulated_nodes
+    wanted = {*settings.node_names}
     while True:
         _fail_if_dying(layout, await running(layout))
         nodes = (await client.list(NODES))["items"]
@@ -152,7 +159,7 @@ async def _wait_nodes(client: Client, layout: Layout, settings: Settings, clock:
             if name in settings.node_names:
                 progress(f"node {name} is Ready")
         told |= ready
-        if len(ready) >= wanted:
+        if wanted <= ready and len(ready) >= len(wanted) + settings.simulated_nodes:
             return
         await clock.sleep(0.05)
 
@@ -185,11 +192,17 @@ async def down(layout: Layout, clock: Clock, *, purge: bool, progress: Progress)
         progress("processes have stopped")
     if os.geteuid() == 0:
         namespaces = [*NETNS_DIRECTORY.glob(f"p8s-{layout.tag}-*")] if NETNS_DIRECTORY.exists() else []
+        if (layout.run / "mnt").exists():
+            namespaces += (layout.run / "mnt").iterdir()
         await cleanup.end_processes(
             lambda: cleanup.processes_of(layout.tag, namespaces), clock, CONTAINER_GRACE_SECONDS
         )
         cleanup.remove_cgroups(layout.tag)
         await asyncio.to_thread(Machine(layout, settings).remove)
+        if settings.joined_node:
+            from ..proxy.command import cleanup as remove_rules
+
+            await remove_rules()
         progress("containers, network and cgroups are gone")
     if purge and layout.data.exists():
         layout.check_version()

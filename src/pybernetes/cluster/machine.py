@@ -25,6 +25,8 @@ from .layout import ClusterError, Layout, Settings
 
 NETNS_DIRECTORY = Path("/run/netns")
 FIRST_NODE_ADDRESS = 10
+JOIN_PROTOCOL = "137"
+"""Marks routes of a machine that joined; those of the pod network have 136."""
 _CLONE_NEWNS, _CLONE_NEWNET = 0x00020000, 0x40000000
 
 
@@ -67,7 +69,15 @@ class Machine:
         """The machine's own address on the bridge: where nodes and pods find the API server."""
         return str(next(ipaddress.ip_network(self._settings.node_cidr).hosts()))
 
+    @property
+    def advertised(self) -> str:
+        """Where others reach the API server."""
+        return self.gateway if self._settings.nodes else default_address() or "127.0.0.1"
+
     def node(self, name: str) -> NodeNetwork:
+        if self._settings.joined_node:
+            pinned = self._layout.run / "mnt" / name
+            return NodeNetwork(name, self._settings.joined_address, Path("/proc/self/ns/net"), pinned)
         index = self._settings.node_names.index(name)
         network = ipaddress.ip_network(self._settings.node_cidr)
         return NodeNetwork(
@@ -79,10 +89,13 @@ class Machine:
 
     def create(self) -> None:
         """Makes bridge, namespaces, links, routes and rules. What a crash left behind is removed first."""
-        if not self._settings.nodes:
+        if not self._settings.node_names:
             return
         self.remove()
         self._private_run_directory()
+        if self._settings.joined_node:
+            self._create_joined()
+            return
         prefix = ipaddress.ip_network(self._settings.node_cidr).prefixlen
         commands = [
             f"link add {self.bridge} type bridge",
@@ -97,6 +110,15 @@ class Machine:
         routes = [f"route add {c} via {first}" for c in networks]
         run("ip", "-batch", "-", text="\n".join(routes) + "\n")
         self._allow_the_world()
+
+    def _create_joined(self) -> None:
+        """The machine itself is the node: no namespace but for mounts, no bridge."""
+        from .joining import route_to_nodes
+
+        command = route_to_nodes(self._settings)
+        if command:
+            run("ip", *command.split())
+        self._create_mount_namespace(self.node(self._settings.joined_node))
 
     def _create_node(self, index: int, node: NodeNetwork, prefix: int) -> None:
         outer = f"{self.bridge}n{index}"
@@ -158,6 +180,8 @@ class Machine:
             for namespace in NETNS_DIRECTORY.glob(f"p8s-{self._tag}-*"):
                 run("ip", "netns", "delete", namespace.name)
         run("nft", "delete", "table", "ip", self.table, check=False)
+        if self._settings.joined_node:
+            run("ip", "route", "flush", "proto", JOIN_PROTOCOL, check=False)
         if (self._layout.run / "ip_forward").exists():
             Path("/proc/sys/net/ipv4/ip_forward").write_text("0\n")
         for pinned in sorted((self._layout.run / "mnt").glob("*")) if (self._layout.run / "mnt").exists() else []:
@@ -168,6 +192,18 @@ class Machine:
             for leftover in self._layout.run.iterdir():
                 leftover.unlink()
             self._layout.run.rmdir()
+
+
+def own_addresses() -> list[str]:
+    """All IPv4 addresses of this machine that others may know it by."""
+    links = json.loads(run("ip", "-json", "-4", "addr", "show", "scope", "global", check=False) or "[]")
+    return [a["local"] for link in links for a in link.get("addr_info") or () if a.get("local")]
+
+
+def default_address() -> str:
+    """The address that this machine has towards the world; "" where there is no way to it."""
+    found = json.loads(run("ip", "-json", "-4", "route", "get", "192.0.2.1", check=False) or "[]")
+    return str(found[0].get("prefsrc") or "") if found else ""
 
 
 def enter(node_netns: Path, mount_namespace: Path) -> None:

@@ -7,7 +7,7 @@ import ssl
 from ..kubelet.containerd import ContainerdSettings
 from ..kubelet.runtime.images import PAUSE_IMAGE
 from ..kubelet.settings import KubeletSettings
-from .addons import dns_address
+from .addons import AGENT_LABEL, dns_address
 from .cleanup import cgroup_name
 from .layout import Layout, Settings
 from .machine import NodeNetwork
@@ -38,6 +38,7 @@ def kubelet_settings(
         container_logs_dir=directory / "logs" / "containers",
         container_runtime_endpoint=runtime.endpoint,
         node_ips=(place.address,),
+        node_labels={AGENT_LABEL: "true"},
         cluster_dns=(dns_address(settings),),
         cluster_domain=settings.cluster_domain,
         cgroup_root=f"/{cgroup_name(layout.tag)}/{place.name}",

@@ -13,21 +13,20 @@ from ..api.resources import NODES
 from ..client.informer import InformerFactory
 from ..concurrency import logger
 from ..kubelet import cni
+from ..proxy.podnetwork import link_of, pod_mtu
 
 log = logger("cluster.pod-addresses")
-
-VXLAN_OVERHEAD = 50
-ETHERNET_MTU = 1500
 
 
 class PodAddresses:
     """Writes the configuration into ``directory``; handed-out addresses are remembered in ``state``."""
 
     def __init__(
-        self, factory: InformerFactory, *, node_name: str, directory: Path, state: Path, overlay: bool
+        self, factory: InformerFactory, *, node_name: str, address: str, directory: Path, state: Path, network: str
     ) -> None:
+        """``address`` is the node's: what its link carries, less what ``network`` needs, is what a pod's may."""
         self._node_name, self._directory, self._state = node_name, directory, state
-        self._mtu = ETHERNET_MTU - VXLAN_OVERHEAD if overlay else 0
+        self._address, self._network = address, network
         self._cidrs: list[str] = []
         self._changed = asyncio.Event()
         factory.informer(NODES).add_handler(self._on_node)
@@ -43,6 +42,7 @@ class PodAddresses:
         while True:
             await self._changed.wait()
             self._changed.clear()
-            configuration = cni.configuration(self._cidrs, state=self._state, mtu=self._mtu)
+            mtu = pod_mtu(self._network, (await link_of(self._address))[1])
+            configuration = cni.configuration(self._cidrs, state=self._state, mtu=mtu)
             await asyncio.to_thread(cni.write, self._directory, configuration)
             log.info("CNI configuration written", cidrs=",".join(self._cidrs))

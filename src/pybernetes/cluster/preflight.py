@@ -24,6 +24,8 @@ PROGRAMS = {
     "mount": "mount",
 }
 """Program to the Debian package that brings it."""
+JOINED_PORTS = (10053, 10249, 10250, 10256)
+"""What a node's agent serves, here on the machine itself."""
 MINIMUM_FREE_BYTES = 512 * 1024 * 1024
 
 
@@ -81,9 +83,9 @@ def check_ports(ports: Iterable[int]) -> None:
 
 def check_all(layout: Layout, settings: Settings) -> None:
     """Raises ClusterError for the first thing that stands in the way; nothing has been changed by then."""
-    if settings.nodes:
+    if settings.node_names:
         check_root()
         check_programs(settings.proxy_mode)
     layout.check_version()
     check_space(layout)
-    check_ports([settings.api_port])
+    check_ports(JOINED_PORTS if settings.joined_node else [settings.api_port])

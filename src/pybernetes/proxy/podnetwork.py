@@ -154,7 +154,7 @@ class PodNetwork:
     async def _prepare(self, me: Peer) -> None:
         if self._mode != "vxlan":
             return
-        link, mtu = await _link_of(me.address)
+        link, mtu = await link_of(me.address)
         create = (
             f"link add {DEVICE} address {hardware_address(me.address)} type vxlan id {VXLAN_ID} local {me.address}"
             f" dev {link} dstport {VXLAN_PORT} nolearning"
@@ -189,7 +189,7 @@ async def remove() -> None:
     await _run("ip", "link", "del", DEVICE, check=False)
 
 
-async def _link_of(address: str) -> tuple[str, int]:
+async def link_of(address: str) -> tuple[str, int]:
     """The name and MTU of the link that has this address."""
     words = (await _run("ip", "-4", "-o", "addr", "show", "to", address)).split()
     if len(words) < 2:

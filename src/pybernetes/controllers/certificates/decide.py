@@ -18,6 +18,7 @@ from ...client.signing import (
     check_kubelet_serving,
     common_name,
     duration_of,
+    host_names,
     load_certificates,
     parse_request,
     sign_request,
@@ -80,6 +81,8 @@ def recognize(request: Object, *, serving: bool) -> list[Recognized]:
             check_kubelet_client(parsed, usages)
         elif signer == KUBELET_SERVING_SIGNER and serving and own:
             check_kubelet_serving(parsed, usages)
+            if any(f"system:node:{name}" != common_name(parsed.subject) for name in host_names(parsed)):
+                return []  # a node must not pass for anybody else
             return [Recognized("", "Auto approving kubelet serving certificate of the node itself.")]
         else:
             return []
