@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import random
+import itertools
 import selectors
 import socket
 import struct
@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from . import sctp
 from .lab import Place
 
+_PORTS = itertools.count()
+"""Source ports, each used once: a flow of an earlier matrix with the same ends would count as a connection that exists."""
 Probe = tuple[str, str, str, int]
 """(from, to, protocol, port)."""
 
@@ -19,10 +21,12 @@ Probe = tuple[str, str, str, int]
 class _Attempt:
     def __init__(self, source: Place, address: str, protocol: str, port: int) -> None:
         self.protocol, self.port = protocol, port
-        self.own = random.randrange(20000, 60000)
+        self.own = 10_000 + next(_PORTS) % 22_000
         with source.inside():
             self.socket = source.lab.socket(protocol.lower())
         self.socket.setblocking(False)
+        if protocol == "UDP":
+            self.socket.bind(("", self.own))
         self.address = address
         self.try_again()
 
