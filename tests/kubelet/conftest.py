@@ -93,7 +93,12 @@ async def running_node(tmp_path: Path, *, subnet: str = "10.211.77.0/24"):
     name = f"p8st{os.getpid() % 100000}"
     state = Path("/run") / name
     settings = ContainerdSettings(
-        tmp_path / "containerd", state, tmp_path / "cni", images.PAUSE_IMAGE, shared_directories=[tmp_path / "kubelet"]
+        tmp_path / "containerd",
+        state,
+        tmp_path / "cni",
+        images.PAUSE_IMAGE,
+        shared_directories=[tmp_path / "kubelet"],
+        registry_config_path=str(tmp_path / "registries"),
     )
     config = cni.configuration([subnet], state=state / "cni", bridge=name)
     cni.write(settings.cni_conf_dir, config)

@@ -1,8 +1,11 @@
 """Real containers under the real kubelet and API server: what a user sees, and what is left after faults."""
 
 import asyncio
+import io
+import json
 import os
 import signal
+import tarfile
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -14,6 +17,7 @@ from pybernetes.concurrency import RealClock
 from pybernetes.kubelet import linux
 from pybernetes.kubelet.containerd import shims_of
 from pybernetes.kubelet.kubelet import Kubelet
+from pybernetes.kubelet.runtime.archive import Layer, build
 from pybernetes.kubelet.settings import KubeletSettings
 from pybernetes.testing.cluster import start_cluster
 
@@ -257,6 +261,60 @@ async def test_a_restarted_kubelet_touches_nothing(node):
             now = await node.pod(f"p{n}")
             assert now["status"]["containerStatuses"] == old["status"]["containerStatuses"]
             assert ready(now)
+
+
+class Registry:
+    """As much of the distribution API as a pull asks for, over one OCI archive."""
+
+    def __init__(self, archive: bytes):
+        with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+            files = {m.name: tar.extractfile(m).read() for m in tar if m.isfile()}
+        self.blobs = {k.replace("blobs/sha256/", "sha256:"): v for k, v in files.items() if k.startswith("blobs/")}
+        self.manifest = json.loads(files["index.json"])["manifests"][0]
+        self.asked = []
+
+    async def answer(self, reader, writer):
+        while head := await reader.readuntil(b"\r\n\r\n"):
+            method, path, _ = head.decode().split(" ", 2)
+            self.asked.append(f"{method} {path.partition('?')[0]}")
+            name = path.partition("?")[0].rpartition("/")[2]
+            digest = name if name.startswith("sha256:") else self.manifest["digest"]
+            body = self.blobs[digest]
+            kind = self.manifest["mediaType"] if "/manifests/" in path else "application/octet-stream"
+            fields = f"Content-Type: {kind}\r\nContent-Length: {len(body)}\r\nDocker-Content-Digest: {digest}\r\n"
+            writer.write(f"HTTP/1.1 200 OK\r\n{fields}\r\n".encode() + (body if method == "GET" else b""))
+            await writer.drain()
+
+
+async def test_an_image_as_a_volume_is_pulled_and_read_only(node):
+    """containerd 1.6 cannot mount images: the kubelet does. Where a registry is reached is said as containerd says it."""
+    layer = Layer()
+    layer.file("data.txt", b"of the image")
+    layer.file("etc/deep/er", b"deep")
+    name = "registry.example.com/some/data:1"
+    registry = Registry(build(name, [layer.finish()], {}, machine=os.uname().machine))
+    server = await asyncio.start_server(registry.answer, "127.0.0.1", 0)
+    hosts = node.node.base / "registries" / "registry.example.com"
+    hosts.mkdir(parents=True)
+    port = server.sockets[0].getsockname()[1]
+    hosts.joinpath("hosts.toml").write_text(f'[host."http://127.0.0.1:{port}"]\ncapabilities = ["pull", "resolve"]\n')
+    volume = {"name": "v", "image": {"reference": name, "pullPolicy": "Always"}}
+    mounts = [{"name": "v", "mountPath": "/whole"}, {"name": "v", "mountPath": "/part", "subPath": "etc/deep"}]
+    for _ in range(2):
+        created = await node.create(pod(shell(FOREVER, volumeMounts=mounts), volumes=[volume]))
+        await node.until(ready, timeout=30)
+        read = await node.execute(created, "cat /whole/data.txt /part/er; touch /whole/x || echo refused")
+        assert read.stdout.split(b"\n")[0] == b"of the imagedeeprefused"
+        directory = node.kubelet.settings.pod_dir(uid_of(created))
+        await node.client.delete(PODS, "p", "default", grace_period_seconds=0)
+        await node.until_gone("p", timeout=30)
+        async with node.clock.timeout(30):
+            while directory.exists():
+                await node.clock.sleep(0.05)
+        assert not [m for m in linux.mounts() if m.target.startswith(str(directory))]
+    # The second time its layers are there, but the tag is asked about again.
+    assert [a for a in registry.asked if a.endswith("/manifests/1")] == ["HEAD /v2/some/data/manifests/1"] * 2
+    server.close()
 
 
 async def test_volumes_left_by_a_kubelet_that_died_are_taken_down(node):
