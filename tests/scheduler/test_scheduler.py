@@ -7,7 +7,12 @@ import pytest
 
 from pybernetes.api.meta import get_condition
 from pybernetes.api.resources import EVENTS, NODES, PODS
-from pybernetes.scheduler.filters import NodeView, Refusal, failure_message, refuse, tolerates
+from pybernetes.hooks.scheduling import Code, Diagnosis, Status
+from pybernetes.scheduler.evaluation import failure_message
+from pybernetes.scheduler.handle import SchedulerHandle
+from pybernetes.scheduler.model import StaticObjects, model_of
+from pybernetes.scheduler.nodeaffinity import tolerates
+from pybernetes.scheduler.profiles import default_evaluator
 from pybernetes.scheduler.requests import pod_requests
 from pybernetes.testing import start_cluster
 
@@ -45,33 +50,41 @@ def test_requests_of_init_containers_and_sidecars():
 @pytest.mark.parametrize(
     ("toleration", "taint", "expected"),
     [
-        ({"operator": "Exists"}, {"key": "a", "effect": "NoSchedule"}, True),
-        ({"key": "a", "operator": "Exists"}, {"key": "b", "effect": "NoSchedule"}, False),
-        ({"key": "a", "value": "1"}, {"key": "a", "value": "1", "effect": "NoExecute"}, True),
-        ({"key": "a", "value": "1", "effect": "NoSchedule"}, {"key": "a", "value": "1", "effect": "NoExecute"}, False),
+        ({"operator": "Exists"}, ("a", "", "NoSchedule"), True),
+        ({"key": "a", "operator": "Exists"}, ("b", "", "NoSchedule"), False),
+        ({"key": "a", "value": "1"}, ("a", "1", "NoExecute"), True),
+        ({"key": "a", "value": "1", "effect": "NoSchedule"}, ("a", "1", "NoExecute"), False),
     ],
 )
 def test_tolerations(toleration, taint, expected):
     assert tolerates(toleration, taint) is expected
 
 
+def why_not(asked, *nodes):
+    """(plugin, reasons) of the first node's refusal, or None."""
+    model = model_of(StaticObjects(), nodes, [])
+    evaluator = default_evaluator(SchedulerHandle(model, StaticObjects()))
+    outcome = evaluator.filter(model.info(asked))
+    status = evaluator.diagnosis(outcome).by_row.get(model.table.row("n"))
+    return status and (status.plugin, status.reasons)
+
+
 def test_refusals_in_upstreams_words():
-    small = NodeView.of(node(cpu="1"))
     asked = pod("p", resources={"requests": {"cpu": "2", "example.com/gpu": "1"}})
-    assert refuse(asked, pod_requests(asked), small).reasons == ("Insufficient cpu", "Insufficient example.com/gpu")
-    tainted = NodeView.of(node(taints=[{"key": "a", "effect": "NoSchedule"}]))
-    assert refuse(pod("p"), {}, tainted).reasons == ("node(s) had untolerated taint(s)",)
+    lacking = ("Insufficient cpu", "Insufficient example.com/gpu")
+    assert why_not(asked, node(cpu="1")) == ("NodeResourcesFit", lacking)
+    tainted = node(taints=[{"key": "a", "effect": "NoSchedule"}])
+    assert why_not(pod("p"), tainted) == ("TaintToleration", ("node(s) had untolerated taint(s)",))
     selecting = pod("p", nodeSelector={"disk": "ssd"})
-    assert refuse(selecting, {}, NodeView.of(node())).plugin == "NodeAffinity"
-    assert refuse(selecting, {}, NodeView.of(node(labels={"disk": "ssd"}))) is None
+    assert why_not(selecting, node())[0] == "NodeAffinity"
+    assert why_not(selecting, node(labels={"disk": "ssd"})) is None
 
 
 def test_the_message_counts_and_sorts():
-    refusals = [Refusal("NodeResourcesFit", ("Insufficient cpu",))] * 2 + [
-        Refusal("TaintToleration", ("node(s) had untolerated taint(s)",))
-    ]
+    cpu = Status(Code.UNSCHEDULABLE, ("Insufficient cpu",))
+    taint = Status(Code.UNRESOLVABLE, ("node(s) had untolerated taint(s)",))
     expected = "0/3 nodes are available: 1 node(s) had untolerated taint(s), 2 Insufficient cpu."
-    assert failure_message(3, refusals) == expected
+    assert failure_message(Diagnosis(3, {0: cpu, 1: cpu, 2: taint})) == expected
 
 
 async def test_what_does_not_fit_waits_says_why_and_comes_when_it_fits():
@@ -80,7 +93,8 @@ async def test_what_does_not_fit_waits_says_why_and_comes_when_it_fits():
         waiting = await cluster.wait_for(PODS, "big", lambda p: get_condition(p, "PodScheduled"), "default")
         condition = get_condition(waiting, "PodScheduled")
         assert (condition["status"], condition["reason"]) == ("False", "Unschedulable")
-        assert condition["message"] == "0/2 nodes are available: 2 Insufficient cpu."
+        preemption = "preemption: 0/2 nodes are available: 2 Preemption is not helpful for scheduling."
+        assert condition["message"] == f"0/2 nodes are available: 2 Insufficient cpu. {preemption}"
         gated = {"status": {"allocatable": {"cpu": "2000"}, "capacity": {"cpu": "2000"}}}
         await cluster.client.patch(NODES, "sim-1", gated, subresource="status")
         placed = await cluster.wait_for(PODS, "big", lambda p: p["spec"].get("nodeName"), "default")

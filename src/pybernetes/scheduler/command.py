@@ -1,58 +1,186 @@
-"""``p8s scheduler``: the scheduler by itself, with kube-scheduler's flag names, against any API server of v1.36."""
+"""``p8s scheduler``: the scheduler by itself, with kube-scheduler's flag names, against any API server of v1.36.
+
+Flags of upstream's that mean nothing here are taken and have no effect.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import random
 import signal
 import socket
+import ssl
+from collections.abc import Mapping
+from typing import Any
 
 import click
 
-from ..client.informer import InformerFactory
-from ..client.kubeconfig import client_from_kubeconfig
-from ..client.leases import LeaderElector
+from ..client.kubeconfig import KubeconfigError, client_from_kubeconfig
+from ..client.leases import LeaderElector, LeadershipLost
 from ..concurrency import Clock, RealClock
 from ..concurrency.log import configure
-from .scheduler import DEFAULT_SCHEDULER, Scheduler
+from .configuration import Configuration, ConfigurationError, load
+from .profiles import ProfileError
 
 LEASE_NAMESPACE, LEASE_NAME = "kube-system", "kube-scheduler"
 
+IGNORED = {
+    "--master": "the address stands in the kubeconfig",
+    "--kube-api-content-type": "JSON is spoken",
+    "--leader-elect-resource-lock": "it is a Lease",
+    "--authentication-kubeconfig": "nothing is served that needs it",
+    "--authentication-skip-lookup": "nothing is served that needs it",
+    "--authentication-token-webhook-cache-ttl": "nothing is served that needs it",
+    "--authentication-tolerate-lookup-failure": "nothing is served that needs it",
+    "--authorization-always-allow-paths": "health and metrics are open",
+    "--authorization-kubeconfig": "nothing is served that needs it",
+    "--requestheader-client-ca-file": "nothing is served that needs it",
+    "--client-ca-file": "nothing is served that needs it",
+    "--cert-dir": "no certificate is made",
+    "--profiling": "there is no profiler",
+    "--contention-profiling": "there is no profiler",
+    "--feature-gates": "gates are not switched here",
+    "--pod-max-in-unschedulable-pods-duration": "five minutes",
+}
+"""Flags that are taken so that a manifest of upstream's works unchanged, and why they have no effect."""
+
+
+class Duration(click.ParamType[float]):
+    """Go's: ``40s``, ``5m0s``, ``1h30m``."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> float:
+        if isinstance(value, int | float):
+            return float(value)
+        from ..api.schema.scalars import parse_duration
+
+        try:
+            return parse_duration(value) / 1e9
+        except ValueError as failure:
+            self.fail(str(failure), param, context)
+
+
+DURATION = Duration()
+
+FLAGS: list[Any] = [
+    click.option("--config", "config_file", default="", help="KubeSchedulerConfiguration file; the flags on leader election and the kubeconfig have precedence."),
+    click.option("--kubeconfig", default="", help="How to reach the API server."),
+    click.option("--leader-elect/--no-leader-elect", default=None, help="Act only while holding the lease [yes]."),
+    click.option("--leader-elect-lease-duration", type=DURATION, default=None, help="How long a lease holds [15s]."),
+    click.option("--leader-elect-renew-deadline", type=DURATION, default=None, help="Give up when not renewed for so long [10s]."),
+    click.option("--leader-elect-retry-period", type=DURATION, default=None, help="Between two tries [2s]."),
+    click.option("--leader-elect-resource-name", default=None, help=f"The Lease [{LEASE_NAME}]."),
+    click.option("--leader-elect-resource-namespace", default=None, help=f"Its namespace [{LEASE_NAMESPACE}]."),
+    click.option("--bind-address", default="127.0.0.1", show_default=True, help="Where health and metrics are served."),
+    click.option("--secure-port", type=click.IntRange(0, 65535), default=10259, show_default=True, help="Their port; 0: not served."),
+    click.option("--tls-cert-file", default="", help="Certificate for them (PEM) [plain HTTP]."),
+    click.option("--tls-private-key-file", default="", help="Its key."),
+    click.option("--kube-api-qps", type=float, default=None, help="Calls a second at most, 0: no limit [clientConnection.qps, else no limit]."),
+    click.option("--kube-api-burst", type=int, default=None, help="Calls at once before that limit counts [100]."),
+    click.option("--write-config-to", default="", help="Write the configuration to a file and end."),
+    click.option("-v", "--v", "verbosity", type=int, default=0, help="Above 3: debug messages."),
+]  # fmt: skip
+
+
+def with_flags(command: Any) -> Any:
+    for flag, why in IGNORED.items():
+        command = click.option(flag, default=None, help=f"No effect: {why}.")(command)
+    for option in reversed(FLAGS):
+        command = option(command)
+    return command
+
 
 @click.command()
-@click.option(
-    "--kubeconfig", required=True, type=click.Path(exists=True, dir_okay=False), help="How to reach the API server."
-)
-@click.option(
-    "--leader-elect/--no-leader-elect", default=True, show_default=True, help="Act only while holding the lease."
-)
-@click.option("--v", "verbosity", type=int, default=0, help="Above 3: debug messages.")
-def scheduler(kubeconfig: str, leader_elect: bool, verbosity: int) -> None:
+@with_flags
+def scheduler(verbosity: int, **flags: Any) -> None:
     """Run a scheduler (kube-scheduler's flags)."""
     configure("debug" if verbosity > 3 else "info")
     import uvloop
 
-    with contextlib.suppress(asyncio.CancelledError):
-        uvloop.run(serve(kubeconfig, leader_elect, RealClock()))
+    try:
+        config = load(flags["config_file"]) if flags["config_file"] else Configuration.default()
+        if flags["write_config_to"]:
+            write_config(config, flags["write_config_to"])
+            return
+        with contextlib.suppress(asyncio.CancelledError):
+            uvloop.run(serve(config, flags, RealClock(), random.SystemRandom()))
+    except LeadershipLost as failure:
+        # A fresh process is sure to act on nothing that this one believed.
+        raise click.ClickException(f"leaderelection lost: {failure}") from failure
+    except (KubeconfigError, ConfigurationError, ProfileError, ValueError, OSError) as failure:
+        raise click.ClickException(str(failure)) from failure
 
 
-async def serve(kubeconfig: str, leader_elect: bool, clock: Clock) -> None:
-    """Runs until SIGTERM or SIGINT. Raises LeadershipLost where the lease is lost."""
+def write_config(config: Configuration, path: str) -> None:
+    import yaml
+
+    from .configuration import API_VERSION, KIND
+
+    document = {
+        "apiVersion": API_VERSION,
+        "kind": KIND,
+        "parallelism": config.parallelism,
+        "percentageOfNodesToScore": config.percentage_of_nodes_to_score or 0,
+        "podInitialBackoffSeconds": int(config.initial_backoff),
+        "podMaxBackoffSeconds": int(config.maximum_backoff),
+        "leaderElection": dict(config.leader_election),
+        "clientConnection": dict(config.client_connection),
+        "profiles": [dict(p) for p in config.profiles],
+    }
+    with open(path, "w") as file:
+        yaml.safe_dump(document, file, sort_keys=False)
+
+
+def election(config: Configuration, flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Leader election by the flags, then the configuration, then the defaults."""
+    given = config.leader_election
+
+    def value(flag: str, key: str, default: Any) -> Any:
+        found = flags[flag] if flags[flag] is not None else given.get(key, default)
+        return DURATION.convert(found, None, None) if isinstance(default, float) else found
+
+    return {
+        "enabled": bool(value("leader_elect", "leaderElect", True)),
+        "lease_duration": value("leader_elect_lease_duration", "leaseDuration", 15.0),
+        "renew_deadline": value("leader_elect_renew_deadline", "renewDeadline", 10.0),
+        "retry_period": value("leader_elect_retry_period", "retryPeriod", 2.0),
+        "name": value("leader_elect_resource_name", "resourceName", LEASE_NAME),
+        "namespace": value("leader_elect_resource_namespace", "resourceNamespace", LEASE_NAMESPACE),
+    }
+
+
+async def serve(config: Configuration, flags: Mapping[str, Any], clock: Clock, rng: random.Random) -> None:
+    """Runs until SIGTERM or SIGINT. Raises LeadershipLost."""
+    from .running import Running
+
+    kubeconfig = flags["kubeconfig"] or config.client_connection.get("kubeconfig") or ""
+    if not kubeconfig:
+        raise ConfigurationError("--kubeconfig (or clientConnection.kubeconfig) is needed to reach the API server")
     client = client_from_kubeconfig(kubeconfig, clock=clock, user_agent="kube-scheduler")
+    qps = flags["kube_api_qps"] if flags["kube_api_qps"] is not None else config.client_connection.get("qps")
+    burst = flags["kube_api_burst"] or config.client_connection.get("burst") or 100
+    running = Running(client, clock, config, rng, qps=float(qps or 0), burst=int(burst))
     task = asyncio.current_task()
     assert task is not None
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    chosen = election(config, flags)
+    async with asyncio.TaskGroup() as group:
+        if flags["secure_port"]:
+            group.create_task(running.serve(flags["bind_address"], flags["secure_port"], _tls(flags)))
+        if not chosen.pop("enabled"):
+            await running.lead()
+            return
+        identity = f"{socket.gethostname()}_{os.getpid()}_{rng.getrandbits(32):08x}"
+        await LeaderElector(client, clock, identity=identity, rng=rng, **chosen).run(running.lead)
 
-    async def lead() -> None:
-        factory = InformerFactory(client, clock)
-        placing = Scheduler(client, factory, clock, name=DEFAULT_SCHEDULER)
-        async with asyncio.TaskGroup() as group:
-            group.create_task(factory.run())
-            group.create_task(placing.run())
 
-    if not leader_elect:
-        await lead()
-        return
-    elector = LeaderElector(client, clock, namespace=LEASE_NAMESPACE, name=LEASE_NAME, identity=socket.gethostname())
-    await elector.run(lead)
+def _tls(flags: Mapping[str, Any]) -> ssl.SSLContext | None:
+    if not flags["tls_cert_file"]:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(flags["tls_cert_file"], flags["tls_private_key_file"] or None)
+    return context

@@ -64,8 +64,10 @@ class Evaluator:
 
     # -- filter ----------------------------------------------------------------------------------------------------
 
-    def filter(self, pod: PodInfo, *, sample: bool = False) -> Outcome:
-        """``sample`` stops at as many feasible nodes as percentageOfNodesToScore asks for, if it is set."""
+    def filter(self, pod: PodInfo, *, nominated: str | None = None, sample: bool = False) -> Outcome:
+        """``nominated`` is the node that is looked at first [as the pod's status says].
+
+        ``sample`` stops at as many feasible nodes as percentageOfNodesToScore asks for, if it is set."""
         kept = self.results.of(pod)
         outcome = Outcome(
             pod, CycleState(kept.state), kept, _NONE, restricting=tuple(kept.restricting), names=kept.names
@@ -79,8 +81,8 @@ class Evaluator:
         outcome.ok = kept.ok.copy()
         outcome.filters = list(kept.filters)
         self._restrict(outcome)
-        nominated = self.table.row(pod.nominated_node) if pod.nominated_node else None
-        if nominated is not None and outcome.ok[nominated] and self._only(outcome, skipped, nominated):
+        first = self.table.row(pod.nominated_node if nominated is None else nominated)
+        if first is not None and outcome.ok[first] and self._only(outcome, skipped, first):
             return outcome
         self._run_filters(outcome, skipped)
         self._respect_nominations(outcome)

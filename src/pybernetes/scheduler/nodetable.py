@@ -179,7 +179,8 @@ class NodeTable:
         self.allowed_pods[row] = found.pop(PODS_RESOURCE, 0)
         self.allocatable[:, row] = 0
         for name, value in found.items():
-            self.allocatable[self.resource(name), row] = value
+            at = self.resource(name)
+            self.allocatable[at, row] = value
         self.generation += 1
 
     def resource(self, name: str) -> int:
@@ -257,7 +258,8 @@ class NodeTable:
     def _account(self, pod: PodInfo, row: int, sign: int) -> None:
         facts = pod.facts
         for name, value in facts.requests.items():
-            self.requested[self.resource(name), row] += sign * value
+            at = self.resource(name)
+            self.requested[at, row] += sign * value
         cpu, memory = facts.non_zero
         self.non_zero[0, row] += sign * cpu
         self.non_zero[1, row] += sign * memory

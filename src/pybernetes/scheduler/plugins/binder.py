@@ -8,6 +8,7 @@ from typing import Any
 from ...api.errors import StatusError
 from ...api.resources import PODS
 from ...hooks.scheduling import ClusterEvent, Code, CycleState, Handle, Plugin, PodView, Status
+from ..binding import UNCERTAIN
 
 
 class DefaultBinder(Plugin):
@@ -28,6 +29,7 @@ class DefaultBinder(Plugin):
         except StatusError as failure:
             return Status(Code.ERROR, (failure.message,), self.name)
         except (ConnectionError, TimeoutError) as failure:
+            state[UNCERTAIN] = getattr(failure, "sent", True)
             return Status(Code.ERROR, (str(failure) or type(failure).__name__,), self.name)
         return None
 

@@ -1,0 +1,74 @@
+"""The scheduler as a process: its informers, its limits, and the small server for health and metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import ssl
+from collections.abc import Callable
+
+from ..api.meta import Object
+from ..api.resources import GVR, NODES, PODS
+from ..client.informer import InformerFactory
+from ..client.rest import Client
+from ..concurrency import Clock, logger
+from ..streams.http_server import HttpRequest, HttpResponse, HttpServer
+from .configuration import Configuration
+from .limiting import limited
+from .scheduler import Scheduler
+from .slimming import Slimmer
+
+log = logger("scheduler.running")
+_TEXT = "text/plain; charset=utf-8"
+
+
+class Running:
+    """One scheduler in a process of its own."""
+
+    def __init__(
+        self,
+        client: Client,
+        clock: Clock,
+        config: Configuration,
+        rng: random.Random,
+        *,
+        qps: float = 0.0,
+        burst: int = 100,
+    ) -> None:
+        self._client = limited(client, clock, qps, burst) if qps > 0 else client
+        self._clock, self._config, self._rng = clock, config, rng
+        self.scheduler: Scheduler | None = None
+
+    async def lead(self) -> None:
+        """Schedules until cancelled."""
+        slimmer = Slimmer()
+
+        def transforms(gvr: GVR) -> Callable[[Object], Object]:
+            return slimmer.pod if gvr == PODS else slimmer.node if gvr == NODES else slimmer.other
+
+        factory = InformerFactory(self._client, self._clock, self._rng, transforms=transforms)
+        self.scheduler = Scheduler(
+            self._client, factory, self._clock, name="default-scheduler", rng=self._rng, configuration=self._config
+        )
+        async with asyncio.TaskGroup() as group:
+            group.create_task(factory.run())
+            group.create_task(self.scheduler.run())
+
+    async def serve(self, host: str, port: int, tls: ssl.SSLContext | None) -> None:
+        """Serves until cancelled. Raises OSError where the port is taken."""
+        await HttpServer(self._answer, clock=self._clock, host=host, port=port, tls=tls).run()
+
+    async def _answer(self, request: HttpRequest) -> HttpResponse:
+        if request.method not in ("GET", "HEAD"):
+            return HttpResponse(405, b"method not allowed\n", _TEXT)
+        root, _, check = request.path.strip("/").partition("/")
+        if root == "metrics" and not check:
+            text = self.scheduler.metrics_text() if self.scheduler is not None else b""
+            return HttpResponse(200, text, "text/plain; version=0.0.4; charset=utf-8")
+        if root not in ("healthz", "livez", "readyz") or check not in ("", "ping", "sched-handler-sync"):
+            return HttpResponse(404, b"404 page not found\n", _TEXT)
+        # A standby that waits for the lease is as healthy as the leader; one that leads is ready when it has listed.
+        if root == "readyz" and self.scheduler is not None and not self.scheduler.ready:
+            lines = b"[+]ping ok\n[-]sched-handler-sync failed: reason withheld\nreadyz check failed\n"
+            return HttpResponse(500, lines, _TEXT)
+        return HttpResponse(200, b"ok", _TEXT)
