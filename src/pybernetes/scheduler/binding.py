@@ -86,7 +86,7 @@ class Binding:
 class Binder:
     """Runs binding cycles."""
 
-    def __init__(self, client: Client, clock: Clock, *, parallel: int = 128) -> None:
+    def __init__(self, client: Client, clock: Clock, *, parallel: int = 32) -> None:
         self._client, self._clock = client, clock
         self._limit = asyncio.Semaphore(parallel)
         self.ready = 0

@@ -14,7 +14,8 @@ from .plugin_args import validate_plugin_args
 from .profiles import DEFAULT_SCHEDULER
 
 API_VERSION, KIND = "kubescheduler.config.k8s.io/v1", "KubeSchedulerConfiguration"
-PARALLEL_BINDINGS = 128
+PARALLEL_BINDINGS = 32
+"""Bindings under way at a time: enough to keep an API server busy, few enough to keep their connections."""
 
 _LEADER = {
     "leaderElect", "leaseDuration", "renewDeadline", "retryPeriod", "resourceLock", "resourceName", "resourceNamespace",
