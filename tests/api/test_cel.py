@@ -86,10 +86,10 @@ HOSTILE = [
 
 @pytest.mark.parametrize("expression", HOSTILE, ids=range(len(HOSTILE)))
 def test_hostile_expressions_do_not_compile(expression: str) -> None:
-    begun = time.monotonic()
+    begun = time.process_time()
     with pytest.raises(CompileError):
         ENVIRONMENT.compile(expression)
-    assert time.monotonic() - begun < 2
+    assert time.process_time() - begun < 2
 
 
 EXPENSIVE = [

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..hooks.scheduling import Code, CycleState, Diagnosis, Plugin, PreFilterResult, Status, Verdicts
 from .columns import Array
-from .framework import PluginFailure, Profile, is_cached, normalized, run_filter, run_score
+from .framework import PluginFailure, Profile, normalized, run_filter, run_score
 from .nodetable import NodeTable
 from .podinfo import PodInfo
 from .results import ALL, Kept, Reasons, Results
@@ -92,10 +92,8 @@ class Evaluator:
 
     def _pre_filter(self, outcome: Outcome) -> set[str]:
         skipped: set[str] = set()
-        for selected in self.profile.at("preFilter"):
+        for selected in self.profile.uncached_at("preFilter"):
             plugin = selected.plugin
-            if is_cached(plugin):
-                continue
             answer = plugin.pre_filter(outcome.state, outcome.pod)
             if isinstance(answer, PreFilterResult):
                 names = outcome.names
@@ -117,8 +115,8 @@ class Evaluator:
             outcome.ok &= allowed
 
     def _active(self, skipped: set[str]) -> Iterator[Plugin]:
-        for selected in self.profile.at("filter"):
-            if not is_cached(selected.plugin) and selected.plugin.name not in skipped:
+        for selected in self.profile.uncached_at("filter"):
+            if selected.plugin.name not in skipped:
                 yield selected.plugin
 
     def _run_filters(self, outcome: Outcome, skipped: set[str]) -> None:
@@ -261,17 +259,15 @@ class Evaluator:
 
     def _cluster_scores(self, outcome: Outcome, rows: Array) -> Iterator[tuple[Plugin, int, Array]]:
         skipped: set[str] = set()
-        for selected in self.profile.at("preScore"):
-            if is_cached(selected.plugin):
-                continue
+        for selected in self.profile.uncached_at("preScore"):
             answer = selected.plugin.pre_score(outcome.state, outcome.pod, rows)
             if answer is not None and answer.code == Code.SKIP:
                 skipped.add(selected.plugin.name)
             elif answer is not None and answer.code != Code.SUCCESS:
                 raise PluginFailure(f'running PreScore plugin "{selected.plugin.name}": {answer.message}')
-        for selected in self.profile.at("score"):
+        for selected in self.profile.uncached_at("score"):
             plugin = selected.plugin
-            if not is_cached(plugin) and plugin.name not in skipped:
+            if plugin.name not in skipped:
                 yield plugin, selected.weight, run_score(plugin, outcome.state, outcome.pod, rows, self.table)
 
     def scores(self, outcome: Outcome) -> dict[str, dict[str, int]]:

@@ -56,6 +56,8 @@ class Selected:
 
     plugin: Plugin
     weight: int = 1
+    cached: bool = False
+    """Its results may be kept by specification and row."""
 
 
 @dataclass(slots=True)
@@ -74,13 +76,22 @@ class Profile:
         self.name = name
         self.plugins = dict(plugins)
         self._points = {
-            point: [Selected(plugins[n], weight) for n, weight in chosen if takes_part(plugins[n], *POINTS[point])]
+            point: [
+                Selected(plugins[n], weight, plugins[n].scope in (Scope.NODE, Scope.USAGE))
+                for n, weight in chosen
+                if takes_part(plugins[n], *POINTS[point])
+            ]
             for point, chosen in points.items()
         }
+        self._uncached = {point: [s for s in chosen if not s.cached] for point, chosen in self._points.items()}
         self.percentage_of_nodes_to_score: int | None = None
 
     def at(self, point: str) -> Sequence[Selected]:
         return self._points.get(point, ())
+
+    def uncached_at(self, point: str) -> Sequence[Selected]:
+        """Those whose results depend on the whole cluster: asked anew for every pod."""
+        return self._uncached.get(point, ())
 
 
 def build_plugins(
@@ -99,8 +110,9 @@ def build_plugins(
 
 
 def run_filter(plugin: Plugin, state: CycleState, pod: PodView, rows: Rows, table: NodeTable) -> Verdicts:
-    """A plugin's verdicts on rows, whichever shape of Filter it has."""
-    if takes_part(plugin, "filter"):
+    """A plugin's verdicts on rows, whichever shape of Filter it has; of a single one by ``filter_node`` if there is one."""
+    one = len(rows) == 1 if not isinstance(rows, slice) else False
+    if takes_part(plugin, "filter") and not (one and takes_part(plugin, "filter_node")):
         return plugin.filter(state, pod, rows)
     indices = table.indices(rows)
     codes = np.zeros(len(indices), dtype=np.int16)
@@ -120,7 +132,8 @@ def run_filter(plugin: Plugin, state: CycleState, pod: PodView, rows: Rows, tabl
 
 def run_score(plugin: Plugin, state: CycleState, pod: PodView, rows: Rows, table: NodeTable) -> Array:
     """A plugin's raw scores of rows."""
-    if takes_part(plugin, "score"):
+    one = len(rows) == 1 if not isinstance(rows, slice) else False
+    if takes_part(plugin, "score") and not (one and takes_part(plugin, "score_node")):
         return plugin.score(state, pod, rows)
     indices = table.indices(rows)
     return np.fromiter(
@@ -141,11 +154,6 @@ def normalized(plugin: Plugin, state: CycleState, pod: PodView, scores: Array) -
             "after normalizing"
         )
     return scores
-
-
-def is_cached(plugin: Plugin) -> bool:
-    """Whether results may be kept by specification and row."""
-    return plugin.scope in (Scope.NODE, Scope.USAGE)
 
 
 __all__ = ["Diagnosis", "PostFilterResult", "Profile", "build_plugins", "run_filter", "run_score"]

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..hooks.scheduling import Code, CycleState, Plugin, PreFilterResult, Scope, Status, Verdicts, takes_part
 from .columns import Array
-from .framework import Profile, Selected, is_cached, normalized, run_filter, run_score
+from .framework import Profile, Selected, normalized, run_filter, run_score
 from .nodetable import NodeTable
 from .podinfo import PodInfo
 
@@ -82,7 +82,7 @@ class Kept:
         skipped: set[str] = set()
         for selected in profile.at("preFilter"):
             plugin = selected.plugin
-            if not is_cached(plugin):
+            if not selected.cached:
                 continue
             answer = plugin.pre_filter(self.state, pod)
             if isinstance(answer, PreFilterResult):
@@ -98,7 +98,7 @@ class Kept:
     def _filter(self, profile: Profile, pod: PodInfo, skipped: set[str]) -> None:
         self.ok: Array = self._table.valid.copy()
         for selected in profile.at("filter"):
-            if is_cached(selected.plugin) and selected.plugin.name not in skipped:
+            if selected.cached and selected.plugin.name not in skipped:
                 verdicts = run_filter(selected.plugin, self.state, pod, ALL, self._table)
                 self.filters.append(Reasons(selected.plugin, verdicts))
                 self.ok &= verdicts.codes == 0
@@ -107,12 +107,12 @@ class Kept:
         skipped = {
             s.plugin.name
             for s in profile.at("preScore")
-            if is_cached(s.plugin) and (answer := s.plugin.pre_score(self.state, pod, ALL)) and answer.code == Code.SKIP
+            if s.cached and (answer := s.plugin.pre_score(self.state, pod, ALL)) and answer.code == Code.SKIP
         }
         self.sum: Array = np.zeros(self._table.capacity, dtype=np.int64)
         for selected in profile.at("score"):
             plugin = selected.plugin
-            if not is_cached(plugin) or plugin.name in skipped:
+            if not selected.cached or plugin.name in skipped:
                 continue
             raw = run_score(plugin, self.state, pod, ALL, self._table)
             scores = Scores(plugin, selected.weight, raw, self._table)
@@ -131,7 +131,8 @@ class Kept:
         if touched is None:
             return False
         if touched and self.rejection is None:
-            self._correct(pod, np.array(sorted(set(touched)), dtype=np.int64))
+            rows = touched if len(touched) == 1 else sorted(set(touched))
+            self._correct(pod, np.array(rows, dtype=np.int64))
         return True
 
     def _correct(self, pod: PodInfo, rows: Array) -> None:

@@ -88,6 +88,28 @@ class NodeResourcesFit(Plugin):
             hopeless.append(allocatable < value)
         return self._verdicts([name for name, _ in wanted], lacking, hopeless)
 
+    def filter_node(self, state: CycleState, pod: Any, node: Any) -> Status | None:
+        """The same for one node, where numpy would cost more than it saves."""
+        table, row = self._table, node.row
+        nominated = table.nominations.above(pod.priority)
+        texts: list[str] = []
+        hopeless = False
+        count = int(table.pod_count[row]) + (int(nominated.count[row]) if nominated is not None else 0)
+        if count + 1 > table.allowed_pods[row]:
+            texts.append("Too many pods")
+        for name, value in self._wanted(pod.facts.requests):
+            at = table.resource(name)
+            allocatable = int(table.allocatable[at, row])
+            used = int(table.requested[at, row])
+            if nominated is not None:
+                used += int(nominated.requested_of(at)[row])
+            if value > allocatable - used:
+                texts.append(f"Insufficient {name}")
+                hopeless = hopeless or value > allocatable
+        if not texts:
+            return None
+        return Status(Code.UNRESOLVABLE if hopeless else Code.UNSCHEDULABLE, tuple(texts), self.name)
+
     def _verdicts(self, names: Sequence[str], lacking: Sequence[Array], hopeless: Sequence[Array]) -> Verdicts:
         """One reason a combination of what lacks: combinations are few, nodes many."""
         refused = lacking[0]
@@ -135,6 +157,23 @@ class NodeResourcesFit(Plugin):
             found: Array = np.floor(total / weights + 0.5).astype(np.int64)
             return found
         return total // weights
+
+    def score_node(self, state: CycleState, pod: Any, node: Any) -> int:
+        if self._strategy != LEAST:
+            return int(self.score(state, pod, np.array([node.row]))[0])
+        table, row = self._table, node.row
+        total = weights = 0
+        for name, weight in self._resources:
+            value = pod.facts.assumed.get(name, 0)
+            at = table.resource(name)
+            allocatable = int(table.allocatable[at, row])
+            if allocatable == 0 or (value == 0 and is_scalar(name)):
+                continue
+            requested = int(table.non_zero[at, row] if at < 2 else table.requested[at, row]) + value
+            if requested <= allocatable:
+                total += (allocatable - requested) * MAX_NODE_SCORE // allocatable * weight
+            weights += weight
+        return total // weights if weights else 0
 
     def _points(self, requested: Array, capacity: Array) -> Array:
         if self._strategy == MOST:
@@ -209,6 +248,26 @@ class NodeResourcesBalancedAllocation(Plugin):
         half = MAX_NODE_SCORE // 2 + difference
         found: Array = MAX_NODE_SCORE // 2 + np.sign(half) * (np.abs(half) // 2)
         return found
+
+    def score_node(self, state: CycleState, pod: Any, node: Any) -> int:
+        table, row = self._table, node.row
+        with_pod: list[float] = []
+        without: list[float] = []
+        for name in self._resources:
+            value = pod.facts.requests.get(name, 0)
+            at = table.resource(name)
+            allocatable = int(table.allocatable[at, row])
+            if allocatable == 0 or (value == 0 and is_scalar(name)):
+                continue
+            used = int(table.requested[at, row])
+            with_pod.append(min((used + value) / allocatable, 1.0))
+            without.append(min(used / allocatable, 1.0))
+        if len(with_pod) != 2:
+            return int(self.score(state, pod, np.array([row]))[0])
+        after = int((1 - abs((with_pod[0] - with_pod[1]) / 2)) * float(MAX_NODE_SCORE))
+        before = int((1 - abs((without[0] - without[1]) / 2)) * float(MAX_NODE_SCORE))
+        half = MAX_NODE_SCORE // 2 + after - before
+        return MAX_NODE_SCORE // 2 + (half // 2 if half >= 0 else -(-half // 2))
 
     def _balance(self, fractions: Sequence[Array], counts: Sequence[Array]) -> Array:
         """100 less the standard deviation of the shares, a hundred times."""
