@@ -17,8 +17,12 @@ DEFAULT_CPU, DEFAULT_MEMORY = 100, 200 * 1024 * 1024
 NON_ZERO: Amounts = {"cpu": DEFAULT_CPU, "memory": DEFAULT_MEMORY}
 
 
+MOST = 2**55
+"""More is the same as never: sums and hundredfolds of it still fit into 64 bits."""
+
+
 def amount(resource: str, quantity: Any) -> int:
-    return quantity_milli(quantity) if resource == "cpu" else quantity_value(quantity)
+    return min(MOST, quantity_milli(quantity) if resource == "cpu" else quantity_value(quantity))
 
 
 def amounts(resources: Mapping[str, Any] | None) -> Amounts:
@@ -78,7 +82,7 @@ def pod_requests(
     pod_level = (spec.get("resources") or {}).get("requests")
     total.update({name: value for name, value in amounts(pod_level).items() if is_pod_level(name)})
     _add(total, amounts(spec.get("overhead")))
-    return total
+    return {name: min(MOST, value) for name, value in total.items()}
 
 
 def non_zero_requests(pod: Object, asked: Amounts) -> tuple[int, int]:
