@@ -136,7 +136,10 @@ async def test_impossible_contradictory_and_huge_pods(at):
     labels = {f"example.com/label-{i}": f"v{i}" for i in range(10_000)}
     await at.add_pod("labelled", labels=labels)
     assert await at.placed("labelled") == "n1"
-    near = {"labelSelector": {"matchLabels": {"example.com/label-9999": "v9999"}}, "topologyKey": "kubernetes.io/hostname"}
+    near = {
+        "labelSelector": {"matchLabels": {"example.com/label-9999": "v9999"}},
+        "topologyKey": "kubernetes.io/hostname",
+    }
     far = {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [near]}}
     await at.add_pod("away", affinity=far)
     assert "1 node(s) didn't match pod anti-affinity rules" in await at.refused("away")
@@ -171,7 +174,12 @@ async def test_somebody_else_binds_first(at):
     made = [await at.client.create(PODS, pod(f"p{i}", requests={"cpu": "1"}, schedulerName="other")) for i in range(2)]
     for each in made:
         name = each["metadata"]["name"]
-        binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name}, "target": {"kind": "Node", "name": "n1"}}
+        binding = {
+            "apiVersion": "v1",
+            "kind": "Binding",
+            "metadata": {"name": name},
+            "target": {"kind": "Node", "name": "n1"},
+        }
         await at.client.create(PODS, binding, "default", name=name, subresource="binding")
     for i in range(2):
         await at.add_pod(f"own-{i}", requests={"cpu": "1"})

@@ -37,7 +37,10 @@ def queue_on(clock, gate=None, **options):
         sort_key=lambda p, queued_at: (-p.priority, queued_at),
         gates=[gate] if gate else [],
         events={
-            "Fit": [ClusterEvent(Resource.NODE, Action.ADD), ClusterEvent(Resource.POD, Action.DELETE, lambda p, o, n: False)],
+            "Fit": [
+                ClusterEvent(Resource.NODE, Action.ADD),
+                ClusterEvent(Resource.POD, Action.DELETE, lambda p, o, n: False),
+            ],
             "Gate": [ClusterEvent(Resource.NAMESPACE, Action.ADD)],
         },
     )
