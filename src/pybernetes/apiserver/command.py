@@ -272,10 +272,13 @@ async def serve(flags: dict[str, Any], clock: Clock, rng: random.Random) -> None
     await server.start()
     front = HttpServer(server, clock)
     async with asyncio.TaskGroup() as group:
-        group.create_task(server.run())
-        group.create_task(front.run(flags["bind_address"], flags["secure_port"], tls=tls))
+        running = group.create_task(server.run())
         # Not before clients find the port open: a pass over everything takes as long as twenty requests.
         clock.call_later(SETTLING, settle_memory)
+        try:
+            await front.run(flags["bind_address"], flags["secure_port"], tls=tls)
+        finally:
+            running.cancel()  # after the last answer: its audit record is written too
 
 
 SETTLING = 1.0

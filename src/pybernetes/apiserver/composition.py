@@ -83,6 +83,8 @@ def compose(store: Store, clock: Clock, rng: random.Random, options: Options) ->
     if encrypting is not None:
         _follow_encryption(server, encrypting, files, options.encryption_file)
     server.auditor = _auditor(options.audit, clock)
+    if server.auditor is not None:
+        server.metrics.gauges.append(server.auditor.metrics)
     request = server.loopback
     authentication = authn.build(options.authentication, server.objects, clock, request)
     _follow_identities(server, authentication, files, options)

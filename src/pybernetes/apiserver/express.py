@@ -1,8 +1,8 @@
 """The short way of plain reads: GET of one object and LIST of JSON, answered inside the call that received the bytes.
 
 Most requests of a cluster are the same few reads on connections that repeat their header block. For those the front asks
-``Express`` first; where anything is out of the ordinary (an unknown path, a selector, a view, an audit policy, a decision
-that needs waiting) the answer is None and the request goes the long way, with the same result.
+``Express`` first; where anything is out of the ordinary (an unknown path, a selector, a view, an audit record that shows the
+answer, a decision that needs waiting) the answer is None and the request goes the long way, with the same result.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..api.errors import StatusError
-from ..hooks.authorization import Attributes, Authorizer, Decision
+from ..hooks.authorization import Attributes, Authorizer, Decision, Verdict
 from ..hooks.identity import ANONYMOUS, SYSTEM_MASTERS, UserInfo
+from .audit.short import SILENT, ShortRecords
 from .authn.impersonation import asks_to_impersonate
 from .negotiation import PLAIN, negotiate
 from .registry import Resource
@@ -30,6 +31,8 @@ _HEAD = (
     b"Audit-Id: %b\r\nDate: %b\r\nContent-Length: %d\r\n\r\n"
 )
 
+UNASKED, MASTER = Verdict(Decision.ALLOW), Verdict(Decision.ALLOW)
+
 
 @dataclass(slots=True)
 class Pass:
@@ -39,7 +42,10 @@ class Pass:
     until: float
     revocations: int
     gzip: bool
-    master: bool
+    request: Request
+    """One of them."""
+    client: bytes
+    """Its sender as audit records show it; empty where nothing is recorded."""
 
 
 class Express:
@@ -52,6 +58,7 @@ class Express:
         self._table: dict[tuple[str, str, str], Resource] = {}
         self._generation = -1
         self._enabled = False
+        self._records: ShortRecords | None = None
 
     def admit(self, request: Request) -> Pass | None:
         """A pass for requests with this header block, after one of them went the long way and was authenticated."""
@@ -68,19 +75,25 @@ class Express:
             return None  # may be allowed on some paths only
         if headers.get("user-agent", "").startswith(("curl", "Wget", "Mozilla/5.0")):
             return None  # these get indented bodies
+        if request.warnings or any(k.startswith("authentication.") for k in request.audit.get("annotations") or ()):
+            return None  # something is to be said of the credentials every time
+        auditor = self._server.auditor
+        if auditor is not None and (self._records is None or self._records.auditor is not auditor):
+            self._records = ShortRecords(auditor)
         return Pass(
             request.user,
             self._clock.monotonic() + LIFETIME,
             self._server.revocations,
             "gzip" in headers.get("accept-encoding", ""),
-            SYSTEM_MASTERS in request.user.groups,
+            request,
+            auditor.client(request) if auditor is not None else b"",
         )
 
     def _refresh(self) -> None:
         """The resources that can be read the short way, by path prefix."""
         server = self._server
         self._generation = server.registry.generation
-        self._enabled = server.store.single_writer and server.auditor is None
+        self._enabled = server.store.single_writer
         self._table = {
             (r.gvr.group, r.gvr.version, r.gvr.resource): r
             for r in server.registry
@@ -98,6 +111,33 @@ class Express:
         path, mark, query = target.partition("?")
         if mark and query != "resourceVersion=0":
             return None
+        found = self._find(path)
+        if found is None:
+            return None
+        resource, namespace, name = found
+        verdict = self._allowed("get" if name else "list", path, resource, namespace, name, admitted.user)
+        if verdict is None:
+            return None
+        records, received = self._records, 0.0
+        if admitted.client and records is not None:
+            received = self._clock.now()
+            record = records.prepare(admitted.request, admitted.client, target)
+            if record is None:
+                return None
+        else:
+            record = SILENT
+        body = self._object(resource, namespace, name, admitted) if name else self._list(resource, namespace, admitted)
+        if body is None:
+            return None
+        scope = "resource" if name else "namespace" if namespace else "cluster"
+        self._count("GET" if name else "LIST", resource, scope)
+        audit_id = self._server.next_audit_id()
+        if record is not SILENT and records is not None:
+            records.write(record, audit_id, received, None if verdict is UNASKED else verdict.reason)
+        return _HEAD % (audit_id, self._server.date(), sum(map(len, body))), *body
+
+    def _find(self, path: str) -> tuple[Resource, str, str] | None:
+        """What a path names: a resource, a namespace or none, a name or none."""
         parts = path.split("/")
         if parts[1] == "api":
             group, version, rest = "", parts[2] if len(parts) > 2 else "", parts[3:]
@@ -114,43 +154,39 @@ class Express:
         resource = self._table.get((group, version, rest[0]))
         if resource is None:
             return None
-        if len(rest) == 2:
-            return self._get(path, resource, namespace, rest[1], admitted)
-        return self._list(path, resource, namespace, admitted)
+        return resource, namespace, rest[1] if len(rest) == 2 else ""
 
-    def _get(
-        self, path: str, resource: Resource, namespace: str, name: str, admitted: Pass
-    ) -> tuple[bytes, ...] | None:
+    def _object(self, resource: Resource, namespace: str, name: str, admitted: Pass) -> tuple[bytes, ...] | None:
         entry = resource.cache.get(namespace, name)
-        if entry is None or not self._allowed("get", path, resource, namespace, name, admitted):
+        if entry is None:
             return None
         data = entry.data
         if admitted.gzip and len(data) >= GZIP_THRESHOLD:
             return None
-        self._count("GET", resource, "resource")
-        return self._head(len(data) + 1), data, b"\n"
+        return data, b"\n"
 
-    def _list(self, path: str, resource: Resource, namespace: str, admitted: Pass) -> tuple[bytes, ...] | None:
+    def _list(self, resource: Resource, namespace: str, admitted: Pass) -> tuple[bytes, ...] | None:
         cache = resource.cache
         if namespace and not cache.namespaced:
             return None
         kept = cache.joined.get((resource.json.key, namespace, "", "", ""))
-        if kept is None or not self._allowed("list", path, resource, namespace, "", admitted):
+        if kept is None or (admitted.gzip and kept[0] >= GZIP_THRESHOLD):
             return None  # the long way joins it, and keeps it
-        if admitted.gzip and kept[0] >= GZIP_THRESHOLD:
-            return None
-        self._count("LIST", resource, "namespace" if namespace else "cluster")
-        body = resource.json.list(self._hub.revision, "", None, kept[1])
-        return self._head(sum(map(len, body))), *body
+        return tuple(resource.json.list(self._hub.revision, "", None, kept[1]))
 
-    def _allowed(self, verb: str, path: str, resource: Resource, namespace: str, name: str, admitted: Pass) -> bool:
+    def _allowed(
+        self, verb: str, path: str, resource: Resource, namespace: str, name: str, user: UserInfo
+    ) -> Verdict | None:
+        """Why it is allowed; None where it is not, or not at once."""
         authorizer = self._server.config.authorizer
-        if authorizer is None or admitted.master:
-            return True
+        if authorizer is None:
+            return UNASKED
         gvr = resource.gvr
         if gvr.resource == "namespaces" and not gvr.group:
             namespace = name
-        attributes = Attributes(admitted.user, verb, gvr.group, gvr.version, gvr.resource, "", namespace, name, path)
+        if SYSTEM_MASTERS in user.groups:
+            return MASTER
+        attributes = Attributes(user, verb, gvr.group, gvr.version, gvr.resource, "", namespace, name, path)
         return at_once(authorizer, attributes)
 
     def _count(self, verb: str, resource: Resource, scope: str) -> None:
@@ -158,18 +194,14 @@ class Express:
         key = (verb, gvr.group, gvr.version, gvr.resource, "", scope)
         short[key] = short.get(key, 0) + 1
 
-    def _head(self, length: int) -> bytes:
-        server = self._server
-        return _HEAD % (server.next_audit_id(), server.date(), length)
 
-
-def at_once(authorizer: Authorizer, attributes: Attributes) -> bool:
-    """Whether the authorizer allows it without waiting for anything."""
+def at_once(authorizer: Authorizer, attributes: Attributes) -> Verdict | None:
+    """The verdict where the authorizer allows it without waiting for anything."""
     question = authorizer.authorize(attributes)
     try:
         question.send(None)  # type: ignore[attr-defined]
     except StopIteration as answer:
-        verdict = answer.value
-        return bool(verdict.decision is Decision.ALLOW)
+        verdict: Verdict = answer.value
+        return verdict if verdict.decision is Decision.ALLOW else None
     question.close()  # type: ignore[attr-defined]
-    return False
+    return None

@@ -147,10 +147,20 @@ def _head(name: str, kind: str, text: str) -> Iterator[str]:
 
 def gauge_lines(name: str, text: str, values: Iterable[tuple[Mapping[str, str], float]]) -> Iterator[str]:
     """The lines of one gauge."""
-    yield from _head(name, "gauge", text)
+    return _lines(name, "gauge", text, values)
+
+
+def counter_lines(name: str, text: str, values: Iterable[tuple[Mapping[str, str], float]]) -> Iterator[str]:
+    """The lines of one counter."""
+    return _lines(name, "counter", text, values)
+
+
+def _lines(name: str, kind: str, text: str, values: Iterable[tuple[Mapping[str, str], float]]) -> Iterator[str]:
+    yield from _head(name, kind, text)
     for labels, value in values:
         inside = ",".join(f'{k}="{_escaped(v)}"' for k, v in labels.items())
-        yield f"{name}{{{inside}}} {value:g}" if inside else f"{name} {value:g}"
+        text = str(value) if isinstance(value, int) else f"{value:g}"
+        yield f"{name}{{{inside}}} {text}" if inside else f"{name} {text}"
 
 
 def process_lines() -> Iterator[str]:

@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import sys
+import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -48,9 +49,12 @@ class RotatingFile:
             sys.stdout.buffer.write(b"".join(lines))
             sys.stdout.buffer.flush()
             return
+        if not self._max_bytes or self._opened_size() + sum(map(len, lines)) <= self._max_bytes:
+            self._append(lines)
+            return
         start, size = 0, 0
         for i, line in enumerate(lines):
-            if self._max_bytes and self._opened_size() + size + len(line) > self._max_bytes and self._size + size:
+            if self._opened_size() + size + len(line) > self._max_bytes and self._size + size:
                 self._append(lines[start:i])
                 self._rotate()
                 start, size = i, 0
@@ -115,6 +119,7 @@ class BatchingLog:
     """Takes lines at once and writes them soon: a request never waits for the disk.
 
     Where the disk does not keep up, the oldest wait is bounded by ``max_pending`` lines; what comes beyond that is counted and said.
+    A line that comes when ``run`` has ended is written at once, so an orderly stop loses none, in whatever order things stop.
     """
 
     def __init__(self, file: RotatingFile, clock: Clock, *, interval: float = 0.1, max_pending: int = 100_000) -> None:
@@ -122,14 +127,21 @@ class BatchingLog:
         self._interval, self._max_pending = interval, max_pending
         self._pending: list[bytes] = []
         self._wake = asyncio.Event()
+        self._writing = threading.Lock()
+        self._ended = False
+        self._said = 0
         self.dropped = 0
+        """Lines that nobody will read: more than may wait, or the file could not be written."""
 
     def add(self, line: bytes) -> None:
         if len(self._pending) >= self._max_pending:
             self.dropped += 1
             return
         self._pending.append(line)
-        if not self._wake.is_set():
+        if self._ended:
+            self.flush()
+            self._file.close()
+        elif not self._wake.is_set():
             self._wake.set()
 
     async def run(self) -> None:
@@ -142,6 +154,7 @@ class BatchingLog:
                 # In a thread: a disk that stalls stalls nobody's request.
                 await asyncio.to_thread(self._write, lines)
         finally:
+            self._ended = True
             self.flush()
             self._file.close()
 
@@ -151,19 +164,19 @@ class BatchingLog:
         return lines
 
     def _write(self, lines: Sequence[bytes]) -> None:
-        if self.dropped:
-            log.warning("audit events were dropped", count=self.dropped)
-            self.dropped = 0
-        try:
-            self._file.write(lines)
-        except OSError as failure:
-            log.error("cannot write the audit log", error=str(failure), lost=len(lines))
+        with self._writing:  # at the end a batch may still be under way in its thread
+            if self.dropped > self._said:
+                log.warning("audit events were dropped", count=self.dropped - self._said)
+                self._said = self.dropped
+            try:
+                self._file.write(lines)
+            except OSError as failure:
+                self._said = self.dropped = self.dropped + len(lines)
+                log.error("cannot write the audit log", error=str(failure), lost=len(lines))
 
     def flush(self) -> None:
-        """Writes what waits, now."""
-        lines = self._take()
-        if lines:
-            self._write(lines)
+        """Writes what waits, now, after what is being written."""
+        self._write(self._take())
 
 
 class BlockingLog:
@@ -171,11 +184,13 @@ class BlockingLog:
 
     def __init__(self, file: RotatingFile) -> None:
         self._file = file
+        self.dropped = 0
 
     def add(self, line: bytes) -> None:
         try:
             self._file.write([line])
         except OSError as failure:
+            self.dropped += 1
             log.error("cannot write the audit log", error=str(failure), lost=1)
 
     async def run(self) -> None:

@@ -6,7 +6,7 @@ requests of one client (its user, address and agent) is encoded once.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Protocol
 from urllib.parse import quote
@@ -15,6 +15,7 @@ import orjson
 
 from ...concurrency import Clock
 from ...hooks.identity import UserInfo
+from ..metrics import counter_lines
 from ..request import RawConnection, Request, RequestInfo, Response, Sink, Stream
 from .policy import COMPLETE, LEVELS, METADATA, NONE, PANIC, RECEIVED, REQUEST_RESPONSE, STAGES, STARTED, Choice, Policy
 
@@ -33,6 +34,8 @@ _STAGES = {stage: b',"stage":"%b"' % stage.encode() for stage in STAGES}
 
 
 class Log(Protocol):
+    dropped: int
+
     def add(self, line: bytes) -> None: ...
 
     async def run(self) -> None: ...
@@ -84,6 +87,22 @@ def _target(info: RequestInfo) -> dict[str, Any] | None:
     return {k: v for k, v in fields.items() if v}
 
 
+def head(level: str, stage: str) -> tuple[bytes, bytes]:
+    """How an event begins, before and after its audit id, for ids that need no escapes."""
+    return _HEADS[level] + b'"', b'"' + _STAGES[stage]
+
+
+def place(request: Request, info: RequestInfo) -> bytes:
+    """URI and verb."""
+    return b',"requestURI":' + orjson.dumps(_uri(request)) + b',"verb":' + orjson.dumps(info.verb) + b","
+
+
+def reference(info: RequestInfo) -> bytes:
+    """What a request is about."""
+    target = _target(info)
+    return b',"objectRef":' + orjson.dumps(target) if target else b""
+
+
 class Auditor:
     """Records requests by a policy into a log."""
 
@@ -91,7 +110,11 @@ class Auditor:
     MAX_PLACES = 4096
 
     def __init__(self, policy: Policy, log: Log, clock: Clock) -> None:
-        self.policy, self.log, self._clock = policy, log, clock
+        self.policy, self.log, self.clock = policy, log, clock
+        self.events = 0
+        """Handed to the log."""
+        self.requests = dict.fromkeys(LEVELS, 0)
+        """By the level at which the policy wants them."""
         # The user beside its id: an id means nothing once its object is gone.
         self._clients: dict[int, tuple[UserInfo, dict[tuple[str, str, str], bytes]]] = {}
         self._places: dict[tuple[str, str, str], tuple[bytes, bytes]] = {}
@@ -109,9 +132,10 @@ class Auditor:
         if info is None:
             return
         choice = self.policy.decide(request.user, info)
+        self.requests[choice.level] += 1
         if choice.level == NONE:
             return
-        record = Record(request, choice, received, self._client(request))
+        record = Record(request, choice, received, self.client(request))
         request.audit["record"] = record
         if RECEIVED not in choice.omit_stages:
             self._emit(record, RECEIVED, None)
@@ -159,7 +183,7 @@ class Auditor:
 
     # -- writing -------------------------------------------------------------------------------------------------------
 
-    def _client(self, request: Request) -> bytes:
+    def client(self, request: Request) -> bytes:
         """The user, address and agent of the sender, encoded."""
         agent, address = request.headers.get("user-agent", ""), request.credentials.remote_address
         forwarded = request.headers.get("x-forwarded-for", "")
@@ -185,7 +209,7 @@ class Auditor:
         kept[1][agent, address, forwarded] = encoded
         return encoded
 
-    def _time(self, moment: float) -> bytes:
+    def time(self, moment: float) -> bytes:
         second = int(moment)
         if self._second[0] != second:
             text = datetime.fromtimestamp(second, UTC).strftime('"%Y-%m-%dT%H:%M:%S.')
@@ -199,30 +223,40 @@ class Auditor:
         if known is None:
             if len(self._places) >= self.MAX_PLACES:
                 self._places.clear()
-            target = _target(info)
-            reference = b',"objectRef":' + orjson.dumps(target) if target else b""
-            place = b',"requestURI":' + orjson.dumps(_uri(request)) + b',"verb":' + orjson.dumps(info.verb) + b","
-            known = self._places[key] = (place, reference)
+            known = self._places[key] = (place(request, info), reference(info))
         return known
+
+    def add(self, line: bytes) -> None:
+        """One event, encoded."""
+        self.events += 1
+        self.log.add(line)
+
+    def metrics(self) -> Iterator[str]:
+        """Under upstream's names."""
+        yield from counter_lines("apiserver_audit_event_total", "Audit events handed to the log.", [({}, self.events)])
+        lost = [({"plugin": "log"}, self.log.dropped)] if self.log.dropped else []
+        yield from counter_lines("apiserver_audit_error_total", "Audit events that were lost.", lost)
+        levels = [({"level": level}, number) for level, number in self.requests.items() if number]
+        yield from counter_lines("apiserver_audit_level_total", "Requests by the policy's level for them.", levels)
 
     def _emit(self, record: Record, stage: str, response: Response | None) -> None:
         request, level = record.request, record.choice.level
-        now = self._clock.now()
+        now = self.clock.now()
         info = request.info
         assert info is not None
-        place, reference = self._place(request, info)
+        where, about = self._place(request, info)
         audit_id = request.audit.get("id", "")
-        parts = [_HEADS[level], orjson.dumps(audit_id), _STAGES[stage], place, record.client]
+        parts = [_HEADS[level], orjson.dumps(audit_id), _STAGES[stage], where, record.client]
         if record.impersonated is not None:
             parts += (b',"impersonatedUser":', record.impersonated)
         if level == METADATA:
-            parts.append(reference)
+            parts.append(about)
             if response is not None:
                 parts += (b',"responseStatus":', _status(record, response, None))
         else:
-            self._objects(parts, record, stage, response, reference)
-        parts += (b',"requestReceivedTimestamp":', self._time(record.received))
-        parts += (b',"stageTimestamp":', self._time(now))
+            self._objects(parts, record, stage, response, about)
+        parts += (b',"requestReceivedTimestamp":', self.time(record.received))
+        parts += (b',"stageTimestamp":', self.time(now))
         annotations = request.audit.get("annotations")
         if now - record.received > SLOW and stage == COMPLETE:
             annotations = {**(annotations or {}), "apiserver.latency.k8s.io/total": f"{now - record.received:.6f}s"}
@@ -232,10 +266,10 @@ class Auditor:
                 annotations = {k: v for k, v in annotations.items() if not k.startswith(PATCH_PREFIX)}
             parts += (b',"annotations":', orjson.dumps(annotations))
         parts.append(b"}\n")
-        self.log.add(b"".join(parts))
+        self.add(b"".join(parts))
 
     @staticmethod
-    def _objects(parts: list[bytes], record: Record, stage: str, response: Response | None, reference: bytes) -> None:
+    def _objects(parts: list[bytes], record: Record, stage: str, response: Response | None, about: bytes) -> None:
         """What was acted on, what came in, what went out, as far as level and stage want it."""
         request, without = record.request, record.choice.omit_managed_fields
         sent = returned = None
@@ -243,8 +277,8 @@ class Auditor:
             sent = _decoded(request.body, without)
             target = _target(request.info) if request.info is not None else None
             if isinstance(sent, dict) and target is not None and isinstance(sent.get("metadata"), dict):
-                reference = b',"objectRef":' + orjson.dumps(_completed(target, sent["metadata"]))
-        parts.append(reference)
+                about = b',"objectRef":' + orjson.dumps(_completed(target, sent["metadata"]))
+        parts.append(about)
         if response is None:
             return
         streaming = response.stream is not None or response.upgrade is not None
