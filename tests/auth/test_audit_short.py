@@ -115,7 +115,7 @@ async def test_an_orderly_stop_loses_no_record(tmp_path):
     front.cancel()
     await asyncio.wait([front])
     uris = [orjson.loads(line)["requestURI"] for line in (tmp_path / "audit.log").read_bytes().splitlines()]
-    assert uris == [f"/version?n={n}" for n in range(answered)]
+    assert [u for u in uris if u.startswith("/version")] == [f"/version?n={n}" for n in range(answered)]
 
 
 async def test_a_batch_under_way_is_finished_before_the_last_one(tmp_path):

@@ -7,13 +7,13 @@ answer, a decision that needs waiting) the answer is None and the request goes t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ..api.errors import StatusError
 from ..hooks.authorization import Attributes, Authorizer, Decision, Verdict
 from ..hooks.identity import ANONYMOUS, SYSTEM_MASTERS, UserInfo
-from .audit.short import SILENT, ShortRecords
+from .audit.short import SHOWN, Prepared, ShortRecords
 from .authn.impersonation import asks_to_impersonate
 from .negotiation import PLAIN, negotiate
 from .registry import Resource
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 LIFETIME = 10.0
 """Seconds that a proven identity is taken for granted; as long as upstream keeps a token's."""
+KNOWN = 64
+"""Targets of one client whose records are kept at hand."""
 _HEAD = (
     b"HTTP/1.1 200 OK\r\nCache-Control: no-cache, private\r\nContent-Type: application/json\r\n"
     b"Audit-Id: %b\r\nDate: %b\r\nContent-Length: %d\r\n\r\n"
@@ -46,6 +48,8 @@ class Pass:
     """One of them."""
     client: bytes
     """Its sender as audit records show it; empty where nothing is recorded."""
+    known: dict[str, Prepared] = field(default_factory=dict)
+    """Its records, by what it reads."""
 
 
 class Express:
@@ -118,23 +122,28 @@ class Express:
         verdict = self._allowed("get" if name else "list", path, resource, namespace, name, admitted.user)
         if verdict is None:
             return None
-        records, received = self._records, 0.0
-        if admitted.client and records is not None:
-            received = self._clock.now()
-            record = records.prepare(admitted.request, admitted.client, target)
-            if record is None:
+        record = None
+        if admitted.client:
+            record = admitted.known.get(target) or self._prepare(target, admitted)
+            if record is SHOWN:
                 return None
-        else:
-            record = SILENT
         body = self._object(resource, namespace, name, admitted) if name else self._list(resource, namespace, admitted)
         if body is None:
             return None
         scope = "resource" if name else "namespace" if namespace else "cluster"
         self._count("GET" if name else "LIST", resource, scope)
-        audit_id = self._server.next_audit_id()
-        if record is not SILENT and records is not None:
-            records.write(record, audit_id, received, None if verdict is UNASKED else verdict.reason)
-        return _HEAD % (audit_id, self._server.date(), sum(map(len, body))), *body
+        audit_id, now = self._server.next_audit_id(), self._clock.now()
+        if record is not None:
+            assert self._records is not None
+            self._records.note(record, audit_id, now, None if verdict is UNASKED else verdict.reason)
+        return _HEAD % (audit_id, self._server.date(now), sum(map(len, body))), *body
+
+    def _prepare(self, target: str, admitted: Pass) -> Prepared:
+        assert self._records is not None
+        if len(admitted.known) >= KNOWN:
+            admitted.known.clear()
+        record = admitted.known[target] = self._records.prepare(admitted.request, admitted.client, target)
+        return record
 
     def _find(self, path: str) -> tuple[Resource, str, str] | None:
         """What a path names: a resource, a namespace or none, a name or none."""

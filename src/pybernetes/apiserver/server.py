@@ -314,12 +314,12 @@ class ApiServer:
         self._counter += 1
         return b"%b-%x" % (self._prefix, self._counter)
 
-    def date(self) -> bytes:
-        """The Date header of now."""
-        now = int(self.clock.now())
-        if now != self._dated:
-            self._dated = now
-            self._date = formatdate(now, usegmt=True).encode()
+    def date(self, moment: float) -> bytes:
+        """The Date header of a moment, which is now."""
+        second = int(moment)
+        if second != self._dated:
+            self._dated = second
+            self._date = formatdate(second, usegmt=True).encode()
         return self._date
 
     async def handle(self, request: Request) -> Response:
@@ -364,7 +364,7 @@ class ApiServer:
                 auditor.failed(request, response, received)
             else:
                 auditor.finish(request, response)
-        response.headers += [("Audit-Id", audit_id), ("Date", self.date().decode())]
+        response.headers += [("Audit-Id", audit_id), ("Date", self.date(self.clock.now()).decode())]
         for warning in request.warnings:
             response.headers.append(("Warning", f"299 - {quote_warning(warning)}"))
         return response

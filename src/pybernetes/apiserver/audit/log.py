@@ -14,14 +14,17 @@ import sys
 import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import groupby
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, Protocol
 
 from ...concurrency import Clock, logger
 
 log = logger("apiserver.audit")
 
 DAY = 86400.0
+PIECE = 100
+"""Notes that are made into one piece."""
 _STAMP = re.compile(r"-(\d{4}-\d{2}-\d{2}T\d{2}-\d{2}-\d{2}\.\d{3})$")
 
 
@@ -115,6 +118,33 @@ class RotatingFile:
             self._file = None
 
 
+class Lines(Protocol):
+    """Who makes the lines of notes."""
+
+    def lines(self, notes: Sequence[Any]) -> bytes: ...
+
+
+Entry = bytes | tuple[Any, ...]
+"""A line, or a note: a ``Lines`` first, and what only that understands."""
+
+
+def _encoded(entries: Sequence[Entry]) -> list[bytes]:
+    """Lines, or several in one piece."""
+    found: list[bytes] = []
+    for maker, group in groupby(entries, _maker):
+        if maker is None:
+            found.extend(group)  # type: ignore[arg-type]
+            continue
+        notes = list(group)
+        # Pieces, because a file is put aside between two of them.
+        found.extend(maker.lines(notes[i : i + PIECE]) for i in range(0, len(notes), PIECE))
+    return found
+
+
+def _maker(entry: Entry) -> Lines | None:
+    return None if type(entry) is bytes else entry[0]  # type: ignore[return-value]
+
+
 class BatchingLog:
     """Takes lines at once and writes them soon: a request never waits for the disk.
 
@@ -125,7 +155,7 @@ class BatchingLog:
     def __init__(self, file: RotatingFile, clock: Clock, *, interval: float = 0.1, max_pending: int = 100_000) -> None:
         self._file, self._clock = file, clock
         self._interval, self._max_pending = interval, max_pending
-        self._pending: list[bytes] = []
+        self._pending: list[Entry] = []
         self._wake = asyncio.Event()
         self._writing = threading.Lock()
         self._ended = False
@@ -133,11 +163,11 @@ class BatchingLog:
         self.dropped = 0
         """Lines that nobody will read: more than may wait, or the file could not be written."""
 
-    def add(self, line: bytes) -> None:
+    def add(self, entry: Entry) -> None:
         if len(self._pending) >= self._max_pending:
             self.dropped += 1
             return
-        self._pending.append(line)
+        self._pending.append(entry)
         if self._ended:
             self.flush()
             self._file.close()
@@ -159,9 +189,9 @@ class BatchingLog:
             self._file.close()
 
     def _take(self) -> list[bytes]:
-        lines, self._pending = self._pending, []
+        entries, self._pending = self._pending, []
         self._wake.clear()
-        return lines
+        return _encoded(entries)
 
     def _write(self, lines: Sequence[bytes]) -> None:
         with self._writing:  # at the end a batch may still be under way in its thread
@@ -186,9 +216,9 @@ class BlockingLog:
         self._file = file
         self.dropped = 0
 
-    def add(self, line: bytes) -> None:
+    def add(self, entry: Entry) -> None:
         try:
-            self._file.write([line])
+            self._file.write(_encoded([entry]))
         except OSError as failure:
             self.dropped += 1
             log.error("cannot write the audit log", error=str(failure), lost=1)

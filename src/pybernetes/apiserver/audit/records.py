@@ -17,6 +17,7 @@ from ...concurrency import Clock
 from ...hooks.identity import UserInfo
 from ..metrics import counter_lines
 from ..request import RawConnection, Request, RequestInfo, Response, Sink, Stream
+from .log import Entry
 from .policy import COMPLETE, LEVELS, METADATA, NONE, PANIC, RECEIVED, REQUEST_RESPONSE, STAGES, STARTED, Choice, Policy
 
 DECISION, REASON = "authorization.k8s.io/decision", "authorization.k8s.io/reason"
@@ -36,7 +37,7 @@ _STAGES = {stage: b',"stage":"%b"' % stage.encode() for stage in STAGES}
 class Log(Protocol):
     dropped: int
 
-    def add(self, line: bytes) -> None: ...
+    def add(self, entry: Entry) -> None: ...
 
     async def run(self) -> None: ...
 

@@ -6,6 +6,7 @@ costs the times, the audit id and a join.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import orjson
@@ -24,37 +25,43 @@ class Prepared:
     """What the records of one client's reads of one target have in common; nothing for a stage that is not recorded."""
 
     level: str
-    received: tuple[bytes, bytes] | None
+    received: tuple[bytes, bytes] | None = None
     """Before and after the audit id."""
-    complete: tuple[bytes, bytes] | None
+    complete: tuple[bytes, bytes] | None = None
 
 
-SILENT = Prepared(NONE, None, None)
+Note = tuple["ShortRecords", Prepared, bytes, float, str | None]
+"""Whose it is, what it is about, its audit id, when, and why it was allowed."""
+SILENT = Prepared(NONE)
+SHOWN = Prepared(REQUEST_RESPONSE)
+"""The record needs the answer's body: the long way makes it."""
 
 
 class ShortRecords:
-    """Of all clients of one auditor."""
+    """Of all clients of one auditor.
+
+    A request only leaves a note, which is made into lines when the log writes.
+    """
 
     MAX_KNOWN = 4096
 
     def __init__(self, auditor: Auditor) -> None:
         self.auditor = auditor
-        self._known: dict[tuple[bytes, str], Prepared | None] = {}
-        self._reasons: dict[str, bytes] = {}
+        self._add = auditor.log.add
+        self._known: dict[tuple[bytes, str], Prepared] = {}
+        self._reasons: dict[str | None, bytes] = {None: b"}\n"}
 
-    def prepare(self, request: Request, client: bytes, target: str) -> Prepared | None:
-        """For a target as the client spells it; ``request`` is any of the client's. None: records need the answer's body."""
+    def prepare(self, request: Request, client: bytes, target: str) -> Prepared:
+        """For a target as the client spells it; ``request`` is any of the client's."""
         key = (client, target)
-        try:
-            return self._known[key]
-        except KeyError:
-            pass
-        if len(self._known) >= self.MAX_KNOWN:
-            self._known.clear()
-        found = self._known[key] = self._make(request, client, target)
+        found = self._known.get(key)
+        if found is None:
+            if len(self._known) >= self.MAX_KNOWN:
+                self._known.clear()
+            found = self._known[key] = self._make(request, client, target)
         return found
 
-    def _make(self, request: Request, client: bytes, target: str) -> Prepared | None:
+    def _make(self, request: Request, client: bytes, target: str) -> Prepared:
         path, _, query = target.partition("?")
         asked = Request("GET", path, query, request.headers)
         info = asked.info = route(asked)
@@ -62,7 +69,7 @@ class ShortRecords:
         if choice.level == NONE:
             return SILENT
         if choice.level == REQUEST_RESPONSE and COMPLETE not in choice.omit_stages:
-            return None
+            return SHOWN
         about = place(asked, info) + client + reference(info)
         received = complete = None
         if RECEIVED not in choice.omit_stages:
@@ -73,25 +80,34 @@ class ShortRecords:
             complete = (before, after + about + _OK + _RECEIVED_AT)
         return Prepared(choice.level, received, complete)
 
-    def write(self, prepared: Prepared, audit_id: bytes, received: float, reason: str | None) -> None:
-        """``reason`` is the authorizer's; None where there is no authorizer."""
-        auditor = self.auditor
-        auditor.requests[prepared.level] += 1
-        if prepared.level == NONE:
-            return
-        began = auditor.time(received)
-        if prepared.received is not None:
-            before, after = prepared.received
-            auditor.add(b"".join((before, audit_id, after, began, _STAGE_AT, began, b"}\n")))
-        if prepared.complete is not None:
-            before, after = prepared.complete
-            end = b"}\n" if reason is None else self._reasons.get(reason) or self._annotations(reason)
-            ended = auditor.time(auditor.clock.now())
-            auditor.add(b"".join((before, audit_id, after, began, _STAGE_AT, ended, end)))
+    def note(self, prepared: Prepared, audit_id: bytes, moment: float, reason: str | None) -> None:
+        """A request that has been answered. ``reason`` is the authorizer's; None where there is no authorizer."""
+        if prepared is SILENT:
+            self.auditor.requests[NONE] += 1
+        else:
+            self._add((self, prepared, audit_id, moment, reason))
 
-    def _annotations(self, reason: str) -> bytes:
+    def lines(self, notes: Sequence[Note]) -> bytes:
+        """The events of some notes. A request was received and answered in one go: one moment stands for both."""
+        auditor, reasons, events = self.auditor, self._reasons, []
+        time, requests, append, join = auditor.time, auditor.requests, events.append, b"".join
+        for _, prepared, audit_id, moment, reason in notes:
+            requests[prepared.level] += 1
+            stamp = time(moment)
+            if prepared.received is not None:
+                before, after = prepared.received
+                append(join((before, audit_id, after, stamp, _STAGE_AT, stamp, b"}\n")))
+            if prepared.complete is not None:
+                before, after = prepared.complete
+                end = reasons.get(reason) or self._annotations(reason)
+                append(join((before, audit_id, after, stamp, _STAGE_AT, stamp, end)))
+        auditor.events += len(events)
+        return join(events)
+
+    def _annotations(self, reason: str | None) -> bytes:
         if len(self._reasons) >= self.MAX_KNOWN:
             self._reasons.clear()
+            self._reasons[None] = b"}\n"
         encoded = b',"annotations":' + orjson.dumps({DECISION: "allow", REASON: reason}) + b"}\n"
         self._reasons[reason] = encoded
         return encoded
