@@ -213,7 +213,9 @@ class Objects:
     def __init__(self, objects: dict[object, list[dict[str, object]]]) -> None:
         self.objects = objects
         self.index = {
-            (g, o["metadata"].get("namespace", ""), o["metadata"]["name"]): o for g, l in objects.items() for o in l
+            (g, o["metadata"].get("namespace", ""), o["metadata"]["name"]): o
+            for g, some in objects.items()
+            for o in some
         }  # type: ignore[attr-defined]
 
     def get(self, gvr: object, namespace: str, name: str) -> object:

@@ -89,7 +89,8 @@ class ShortRecords:
 
     def lines(self, notes: Sequence[Note]) -> bytes:
         """The events of some notes. A request was received and answered in one go: one moment stands for both."""
-        auditor, reasons, events = self.auditor, self._reasons, []
+        auditor, reasons = self.auditor, self._reasons
+        events: list[bytes] = []
         time, requests, append, join = auditor.time, auditor.requests, events.append, b"".join
         for _, prepared, audit_id, moment, reason in notes:
             requests[prepared.level] += 1
