@@ -80,11 +80,13 @@ class Attacked:
             return status, data.decode()
         return status, answer.get("message", "") if answer.get("kind") == "Status" else answer
 
-    async def as_certified(self, certificate, method, target, headers=None):
+    async def as_certified(self, certificate, method, target, headers=None, intermediates=()):
         """The status for a request over a connection with a client certificate (DER)."""
         headers = headers or {}
         path, _, query = target.partition("?")
-        asked = Request(method, path, query, headers, b"", Credentials(headers, client_certificate=certificate))
+        asked = Request(
+            method, path, query, headers, b"", Credentials(headers, certificate, intermediates=intermediates)
+        )
         response = await self.server.handle(asked)
         return response.status, orjson.loads(response.whole)
 

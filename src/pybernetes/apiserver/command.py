@@ -26,6 +26,7 @@ from .authn.jwt import VerificationKey, load_verification_keys
 from .authz import AuthorizationOptions
 from .bootstrap import usable_address
 from .composition import AuditOptions, Options, compose
+from .handshake import ServingTLS
 from .http import HttpServer
 from .memory import settle_memory
 from .reloading import FileWatcher
@@ -213,33 +214,20 @@ def store_of(flags: dict[str, Any], clock: Clock) -> Store:
     return SqliteStore(directory / "state.db", clock)
 
 
-def server_tls(flags: dict[str, Any], clock: Clock) -> ssl.SSLContext:
-    """The serving context; a self-signed certificate is made where none was given."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
+def server_tls(flags: dict[str, Any], clock: Clock) -> ServingTLS:
+    """A self-signed certificate is made where none was given."""
     certificate, key = flags["tls_cert_file"], flags["tls_private_key_file"]
     if not certificate:
         certificate, key = _self_signed(flags, clock)
-    context.load_cert_chain(certificate, key or None)
-    for authority in (flags["client_ca_file"], flags["requestheader_client_ca_file"]):
-        if authority:
-            context.load_verify_locations(authority)
-            # Who has no certificate may have a token.
-            context.verify_mode = ssl.CERT_OPTIONAL
-    return context
+    return ServingTLS(certificate, key)
 
 
-def _follow_certificates(flags: dict[str, Any], clock: Clock, tls: ssl.SSLContext) -> FileWatcher:
-    """A new authority's clients get through the handshake; whether an old one's still may is decided after it."""
-    certificate, key = flags["tls_cert_file"], flags["tls_private_key_file"]
+def _follow_certificates(flags: dict[str, Any], clock: Clock, tls: ServingTLS) -> FileWatcher:
     files = FileWatcher(clock)
-    for file in (certificate, key):
+    for file in (flags["tls_cert_file"], flags["tls_private_key_file"]):
         if file:
             # Between the change of the one and of the other they do not match: that is refused, and the second change taken.
-            files.add(file, lambda _: tls.load_cert_chain(certificate, key or None))
-    for file in (flags["client_ca_file"], flags["requestheader_client_ca_file"]):
-        if file:
-            files.add(file, lambda data: tls.load_verify_locations(cadata=data.decode()))
+            files.add(file, lambda _: tls.load())
     return files
 
 
@@ -276,7 +264,7 @@ async def serve(flags: dict[str, Any], clock: Clock, rng: random.Random) -> None
         # Not before clients find the port open: a pass over everything takes as long as twenty requests.
         clock.call_later(SETTLING, settle_memory)
         try:
-            await front.run(flags["bind_address"], flags["secure_port"], tls=tls)
+            await front.run(flags["bind_address"], flags["secure_port"], tls=tls.context)
         finally:
             running.cancel()  # after the last answer: its audit record is written too
 

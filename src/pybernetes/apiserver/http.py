@@ -23,6 +23,7 @@ from ..hooks.identity import Credentials
 from .body import MAX_BODY
 from .encoding import chunk
 from .express import Express, Pass
+from .handshake import peer_certificates
 from .http_ends import RawStream, StreamSink
 from .request import Request, Response
 from .server import ApiServer, error_response
@@ -106,7 +107,7 @@ class Connection(asyncio.Protocol):
         self._server = front.server
         self.transport: asyncio.Transport = None  # type: ignore[assignment]
         self._parser: Any = httptools.HttpRequestParser(self)
-        self._certificate: bytes | None = None
+        self._certificates: tuple[bytes, ...] = ()
         self._tls = False
         self._address = ""
         self.deadline = 0.0
@@ -138,7 +139,7 @@ class Connection(asyncio.Protocol):
         tls = transport.get_extra_info("ssl_object")
         self._tls = tls is not None
         if tls is not None:
-            self._certificate = tls.getpeercert(True)
+            self._certificates = peer_certificates(tls)
         self._front.connections.add(self)
         self.deadline = self._front.clock.monotonic() + HEAD_TIMEOUT
 
@@ -353,9 +354,10 @@ class Connection(asyncio.Protocol):
         protocols = headers.get("sec-websocket-protocol")
         credentials = Credentials(
             headers,
-            self._certificate,
+            self._certificates[0] if self._certificates else None,
             self._address,
             [p.strip() for p in protocols.split(",")] if protocols else (),
+            intermediates=self._certificates[1:],
         )
         request = self._last = Request(method, path, query, headers, b"".join(self._body), credentials)
         self._keep_alive.append(self._parser.should_keep_alive())

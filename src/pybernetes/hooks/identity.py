@@ -25,7 +25,8 @@ LOOPBACK = UserInfo("system:apiserver", groups=(SYSTEM_MASTERS, AUTHENTICATED))
 
 @dataclass(slots=True)
 class Credentials:
-    """What of a request may prove an identity: lower-case header names, the verified client certificate in DER form.
+    """What of a request may prove an identity: lower-case header names, the client certificate in DER form. Of that the TLS
+    handshake has proven that the client has its key, and nothing more.
 
     A header that came more than once has its values joined by a line feed, which no value can contain: two groups in
     two headers must not be taken for one group with a comma in its name, nor the other way round.
@@ -41,6 +42,8 @@ class Credentials:
     """Where an authenticator may add to the response's Warning headers; the request's own list."""
     annotations: dict[str, str] | None = None
     """Where an authenticator may add to the request's audit annotations."""
+    intermediates: tuple[bytes, ...] = ()
+    """Further certificates that came with the client's, which may lead from it to an authority; DER."""
 
 
 class Authenticator(Protocol):

@@ -23,6 +23,7 @@ from .policy import COMPLETE, LEVELS, METADATA, NONE, PANIC, RECEIVED, REQUEST_R
 DECISION, REASON = "authorization.k8s.io/decision", "authorization.k8s.io/reason"
 PATCH_PREFIX = "patch.webhook.admission.k8s.io/"
 MAX_USER_AGENT = 1024
+NOBODY = UserInfo("")
 SLOW = 0.5
 """From so many seconds on, an event says how long its request took."""
 
@@ -45,7 +46,9 @@ class Log(Protocol):
 
 
 def user_fields(user: UserInfo) -> dict[str, Any]:
-    found: dict[str, Any] = {"username": user.name}
+    found: dict[str, Any] = {}
+    if user.name:
+        found["username"] = user.name
     if user.uid:
         found["uid"] = user.uid
     if user.groups:
@@ -157,7 +160,8 @@ class Auditor:
             _when_ended(response, lambda: self._emit(record, COMPLETE, response))
 
     def failed(self, request: Request, response: Response, received: float) -> None:
-        """A request whose sender could not be authenticated."""
+        """A request whose sender could not be authenticated: it is nobody's, not the anonymous user's."""
+        request.user = NOBODY
         self.begin(request, received)
         record: Record | None = request.audit.get("record")
         if record is not None and STARTED not in record.choice.omit_stages:

@@ -1,7 +1,7 @@
 """Client certificates, and the front proxy that vouches for others by headers.
 
-The TLS layer has verified the certificate against the union of all authorities; which authority signed it decides what it
-may do, so each authenticator checks again against its own. Specified by "X509 client certificates" and "Authenticating Proxy".
+The TLS handshake has proven that the client has the certificate's key (``apiserver.handshake``). Which authority signed it decides
+what it may do, so each authenticator checks against its own. Specified by "X509 client certificates" and "Authenticating Proxy".
 """
 
 from __future__ import annotations
@@ -12,48 +12,34 @@ from dataclasses import dataclass
 from urllib.parse import unquote
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import NameOID
 
 from ...concurrency import Clock
 from ...hooks.identity import Credentials, UserInfo
-from .jwt import TokenError
+from .chains import MAX_DEPTH, CertificateError, verify
 from .serviceaccounts import CREDENTIAL_ID
 
 _UID_OID = x509.ObjectIdentifier("1.3.6.1.4.1.57683.2")
-_ALLOWED_USAGES = {ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}
 
 
-class CertificateError(TokenError):
-    """A client certificate that is not accepted."""
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """A certificate that an authority vouches for, as long as all on the way to it are valid."""
 
-
-def _check_usage(certificate: x509.Certificate) -> None:
-    try:
-        usages = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-    except x509.ExtensionNotFound:
-        return
-    if not _ALLOWED_USAGES.intersection(usages):
-        raise CertificateError("x509: certificate specifies an incompatible key usage")
-
-
-def _is_authority(certificate: x509.Certificate) -> bool:
-    try:
-        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-    except x509.ExtensionNotFound:
-        # Version 1 roots carry no extensions; Go takes them as roots too.
-        return certificate.version is x509.Version.v1
+    certificate: x509.Certificate
+    not_before: float
+    not_after: float
 
 
 class CertificateVerifier:
-    """Verifies leaf certificates against one bundle of authorities, which may be exchanged while in use."""
+    """Verifies client certificates against one bundle of authorities, which may be exchanged while in use."""
 
     MAX_ENTRIES = 4096
 
     def __init__(self, bundle: bytes, clock: Clock) -> None:
         self._clock = clock
         self._authorities: list[x509.Certificate] = []
-        self._known: dict[bytes, x509.Certificate] = {}
+        self._known: dict[bytes, Verified] = {}
         self.generation = 0
         self.load(bundle)
 
@@ -63,40 +49,26 @@ class CertificateVerifier:
         self._known.clear()
         self.generation += 1
 
-    def verify(self, der: bytes) -> x509.Certificate:
+    def verify(self, der: bytes, intermediates: Sequence[bytes] = ()) -> Verified:
         """Raises CertificateError."""
-        certificate = self._known.get(der)
-        if certificate is None:
-            try:
-                certificate = x509.load_der_x509_certificate(der)
-                _check_usage(certificate)
-                self._find_authority(certificate)
-            except ValueError as failure:
-                if isinstance(failure, CertificateError):
-                    raise
-                raise CertificateError(f"x509: malformed certificate: {failure}") from failure
-            if len(self._known) >= self.MAX_ENTRIES:
-                self._known.pop(next(iter(self._known)))
-            self._known[der] = certificate
-        self._check_time(certificate)
-        return certificate
-
-    def _find_authority(self, certificate: x509.Certificate) -> x509.Certificate:
-        for authority in self._authorities:
-            if authority.subject != certificate.issuer or not _is_authority(authority):
-                continue
-            try:
-                certificate.verify_directly_issued_by(authority)
-            except (InvalidSignature, ValueError, TypeError):
-                continue
-            self._check_time(authority)
-            return authority
-        raise CertificateError("x509: certificate signed by unknown authority")
-
-    def _check_time(self, certificate: x509.Certificate) -> None:
         now = self._clock.now()
-        if not certificate.not_valid_before_utc.timestamp() <= now <= certificate.not_valid_after_utc.timestamp():
-            raise CertificateError("x509: certificate has expired or is not yet valid")
+        verified = self._known.get(der)
+        if verified is not None and verified.not_before <= now <= verified.not_after:
+            return verified
+        try:
+            certificate = x509.load_der_x509_certificate(der)
+            others = [x509.load_der_x509_certificate(i) for i in intermediates[:MAX_DEPTH]]
+            chain = verify(certificate, others, self._authorities, now)
+        except ValueError as failure:
+            if isinstance(failure, CertificateError):
+                raise
+            raise CertificateError(f"x509: malformed certificate: {failure}") from failure
+        if len(self._known) >= self.MAX_ENTRIES:
+            self._known.pop(next(iter(self._known)))
+        begins = max(c.not_valid_before_utc.timestamp() for c in chain)
+        ends = min(c.not_valid_after_utc.timestamp() for c in chain)
+        verified = self._known[der] = Verified(certificate, begins, ends)
+        return verified
 
 
 @dataclass(slots=True)
@@ -115,16 +87,16 @@ class ClientCertificates:
         self._verifier, self._clock = verifier, clock
         self._known: dict[bytes, _Known] = {}
 
-    def authenticate_certificate(self, der: bytes) -> UserInfo | None:
+    def authenticate_certificate(self, der: bytes, intermediates: Sequence[bytes] = ()) -> UserInfo | None:
         """Raises CertificateError."""
         known = self._known.get(der)
         if known is not None and known.generation == self._verifier.generation and self._clock.now() < known.not_after:
             return known.user
-        certificate = self._verifier.verify(der)
-        user = _user_of(certificate, der)
+        verified = self._verifier.verify(der, intermediates)
+        user = _user_of(verified.certificate, der)
         if len(self._known) >= self.MAX_ENTRIES:
             self._known.pop(next(iter(self._known)))
-        self._known[der] = _Known(user, certificate.not_valid_after_utc.timestamp(), self._verifier.generation)
+        self._known[der] = _Known(user, verified.not_after, self._verifier.generation)
         return user
 
 
@@ -186,7 +158,7 @@ class RequestHeaders:
         if credentials.client_certificate is None:
             return None
         headers = credentials.headers
-        certificate = self._verifier.verify(credentials.client_certificate)
+        certificate = self._verifier.verify(credentials.client_certificate, credentials.intermediates).certificate
         common = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
         allowed = self._allowed() if callable(self._allowed) else self._allowed
         name = str(common[-1].value) if common else ""

@@ -96,7 +96,7 @@ class Authentication:
         if self._certificates is None:
             return None
         try:
-            return self._certificates.authenticate_certificate(certificate)
+            return self._certificates.authenticate_certificate(certificate, credentials.intermediates)
         except TokenError as failure:
             failures.append(str(failure))
             return None
