@@ -191,14 +191,27 @@ def test_refusals_and_what_is_no_json():
 
 def test_failed_authentication():
     a, r = auditor(more="omitStages: [RequestReceived]"), request(authorization="Bearer x")
-    a.failed(r, Response(401, b"{}"), NOW)
+    status = {"kind": "Status", "status": "Failure", "message": "Unauthorized", "reason": "Unauthorized", "code": 401}
+    a.failed(r, Response(401, orjson.dumps(status)), NOW)
     (event,) = a.log.lines
-    assert event["stage"] == "ResponseStarted"
-    assert event["responseStatus"] == {
-        "metadata": {},
-        "message": "Authentication failed, attempted: bearer",
-        "code": 401,
-    }
+    assert event["stage"] == "ResponseStarted" and event["user"] == {}
+    assert (event["responseStatus"]["message"], event["responseStatus"]["code"]) == ("Unauthorized", 401)
+
+
+def test_what_may_run_long_has_two_stages_even_where_it_is_refused():
+    for i in (info("watch", name=""), info("create", subresource="exec"), info("get", subresource="log")):
+        a, r = auditor(more="omitStages: [RequestReceived]"), request(i=i)
+        a.begin(r, NOW)
+        a.finish(r, Response(403, b"{}"))
+        assert [e["stage"] for e in a.log.lines] == ["ResponseStarted", "ResponseComplete"]
+
+
+def test_a_path_is_recorded_as_it_was_spelled():
+    a, r = auditor(more="omitStages: [RequestReceived]"), request()
+    r.raw_path = "/api/v1/namespaces%2fns/pods/p"
+    a.begin(r, NOW)
+    a.finish(r, Response(404, b"{}"))
+    assert a.log.lines[0]["requestURI"] == "/api/v1/namespaces%2fns/pods/p?pretty=1"
 
 
 def test_impersonation_and_slowness():

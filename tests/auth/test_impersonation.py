@@ -4,13 +4,13 @@ import pytest
 from auth_support import ListAuthorizer, attributes, user
 
 from pybernetes.api.errors import StatusError
-from pybernetes.apiserver.authn.impersonation import impersonate
+from pybernetes.apiserver.authn.impersonation import Impersonation
 
 REQUEST = attributes(user("alice", "dev"), "list", namespace="ns")
 
 
 async def run(headers, authorizer, request=REQUEST):
-    return await impersonate(request, headers, authorizer)
+    return await Impersonation().impersonate(request, headers, authorizer)
 
 
 def legacy_only(attributes):
@@ -107,3 +107,19 @@ async def test_a_node_agent_acts_as_its_own_node_only():
     assert (result.user.name, result.user.groups) == ("system:node:n1", ("system:nodes", "system:authenticated"))
     with pytest.raises(StatusError):
         await run({"impersonate-user": "system:node:n2"}, ListAuthorizer(allows), request)
+
+
+async def test_the_mode_that_worked_last_is_tried_first_and_tells_what_is_missing():
+    modes, authorizer = Impersonation(), ListAuthorizer(lambda a: legacy_only(a) and a.name in ("bob", ""))
+    with pytest.raises(StatusError, match="cannot impersonate-on:user-info:list"):
+        await modes.impersonate(REQUEST, {"impersonate-user": "carol"}, authorizer)
+    assert (await modes.impersonate(REQUEST, {"impersonate-user": "bob"}, authorizer)).constraint == ""
+    with pytest.raises(
+        StatusError, match='users "carol" is forbidden: User "alice" cannot impersonate resource "users"'
+    ):
+        await modes.impersonate(REQUEST, {"impersonate-user": "carol"}, authorizer)
+
+
+async def test_what_only_looks_like_a_service_account_gets_no_groups():
+    result = await run({"impersonate-user": "system:serviceaccount:a:Robot_X"}, ListAuthorizer(legacy_only))
+    assert result.user.groups == ("system:authenticated",)

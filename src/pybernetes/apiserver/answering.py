@@ -10,6 +10,7 @@ import orjson
 from ..api.errors import (
     StatusError,
     bad_request,
+    go_quote,
     method_not_allowed,
     method_not_supported,
     not_found,
@@ -21,6 +22,7 @@ from .reading import Reader
 from .registry import Registry, Resource
 from .rendering import Renderer
 from .request import Handler, Request, RequestInfo, Response, page_not_found
+from .routing import segment_problem
 from .subresources import Subresources
 from .views import View
 from .writing import Writer
@@ -135,6 +137,8 @@ class Answerer:
 
     async def _main(self, request: Request, info: RequestInfo, resource: Resource, view: View) -> Response:
         verb = info.verb
+        if len(info.parts) > 1 and (problem := segment_problem(info.name)):
+            raise bad_request(f"Name parameter invalid: {go_quote(info.name)}: {problem}")
         if verb == "get":
             return await self._reader.get(request, info, resource, view)
         if verb == "list":

@@ -247,12 +247,11 @@ class Connection(asyncio.Protocol):
                 self._pass = None  # the long way proves the identity again
         assert self._memo is not None
         headers, credentials = self._memo
-        path, _, query = target.decode("latin-1").partition("?")
-        if "%" in path:
-            path = unquote(path)
+        raw, _, query = target.decode("latin-1").partition("?")
+        path = unquote(raw) if "%" in raw else raw
         self._keep_alive.append(True)
         self.deadline = 0.0  # it owes us nothing while we answer; a watch may take for ever
-        self._accept(Request("GET", path, query, headers, b"", credentials))
+        self._accept(Request("GET", path, query, headers, b"", credentials, raw_path="" if path is raw else raw))
 
     def _deliver(self, pieces: tuple[bytes, ...]) -> None:
         """Writes an answer that was ready at once."""
@@ -347,9 +346,8 @@ class Connection(asyncio.Protocol):
             self._refuse(self._failure)
             return
         method = self._parser.get_method().decode("latin-1")
-        path, _, query = self._url.decode("latin-1").partition("?")
-        if "%" in path:
-            path = unquote(path)
+        raw, _, query = self._url.decode("latin-1").partition("?")
+        path = unquote(raw) if "%" in raw else raw
         headers = self._headers
         protocols = headers.get("sec-websocket-protocol")
         credentials = Credentials(
@@ -360,6 +358,8 @@ class Connection(asyncio.Protocol):
             intermediates=self._certificates[1:],
         )
         request = self._last = Request(method, path, query, headers, b"".join(self._body), credentials)
+        if path is not raw:
+            request.raw_path = raw
         self._keep_alive.append(self._parser.should_keep_alive())
         self._accept(request)
 

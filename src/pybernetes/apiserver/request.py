@@ -64,6 +64,8 @@ class Request:
     warnings: list[str] = field(default_factory=list)
     audit: dict[str, Any] = field(default_factory=dict)
     """Annotations and ids of the request's audit record; the request id is under ``id``."""
+    raw_path: str = ""
+    """As it was sent, where that is not ``path``."""
     _query: dict[str, list[str]] | None = None
 
     @property

@@ -62,5 +62,13 @@ def _selected_name(request: Request) -> str:
     for term in request.param("fieldSelector").split(","):
         field, _, value = term.partition("=")
         if field == "metadata.name":
-            return value.removeprefix("=")
+            name = value.removeprefix("=")
+            return "" if segment_problem(name) else name
     return ""
+
+
+def segment_problem(name: str) -> str:
+    """Why a name cannot be part of a path."""
+    if name in (".", ".."):
+        return f"may not be '{name}'"
+    return ";".join(f"may not contain '{c}'" for c in "/%" if c in name)

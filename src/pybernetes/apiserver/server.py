@@ -21,14 +21,14 @@ from ..api.meta import Object
 from ..api.resources import GVR, PODS, SERVICES, ResourceInfo, builtin_by_gvr, builtin_resources
 from ..concurrency import Clock, logger
 from ..hooks.admission import AdmissionPlugin
-from ..hooks.authorization import Attributes, Authorizer, Decision
-from ..hooks.identity import ANONYMOUS, LOOPBACK, Authenticator, UserInfo
+from ..hooks.authorization import Attributes, Authorizer, Decision, Verdict
+from ..hooks.identity import ANONYMOUS, LOOPBACK, SYSTEM_MASTERS, Authenticator, UserInfo
 from ..storage.contract import Store, StoreError
 from .admitting import AdmissionChain
 from .allocation import ServiceAllocator
 from .answering import Answerer
 from .audit.records import Auditor
-from .authn.impersonation import asks_to_impersonate, impersonate
+from .authn.impersonation import Impersonation, asks_to_impersonate
 from .authz.messages import forbidden_error
 from .bootstrap import Bootstrap
 from .cache import Listener, ResourceCache
@@ -54,6 +54,8 @@ from .routing import route
 from .writing import Writer
 
 log = logger("apiserver")
+
+NO_RESOURCE = Verdict(Decision.NO_OPINION)
 
 
 @dataclass(slots=True)
@@ -108,6 +110,7 @@ class ApiServer:
         self.post_start: list[Callable[[], Awaitable[None]]] = []
         """Run in order by ``start``, when requests can be answered already."""
         self.auditor: Auditor | None = None
+        self._impersonation = Impersonation()
         self.revocations = 0
         """Counts what ended somebody's proof of identity: what was concluded from one before is void."""
         self.background: list[Callable[[], Coroutine[Any, Any, None]]] = []
@@ -378,7 +381,7 @@ class ApiServer:
         if asks_to_impersonate(request.headers):
             await self._impersonate(request, info)
         await self.authorize(request, info)
-        if not info.is_resource:
+        if not info.is_resource or request.path.startswith("//"):
             return await self._non_resource(request)
         return await self.answerer.answer(request, info)
 
@@ -400,7 +403,7 @@ class ApiServer:
         if self.config.authorizer is None:
             return
         asked = attributes_of(request, info)
-        impersonated = await impersonate(asked, request.headers, self.config.authorizer)
+        impersonated = await self._impersonation.impersonate(asked, request.headers, self.config.authorizer)
         if impersonated is not None:
             request.user = impersonated.user
             if self.auditor is not None:
@@ -412,7 +415,11 @@ class ApiServer:
         if authorizer is None:
             return
         attributes = attributes_of(request, info)
-        verdict = await authorizer.authorize(attributes)
+        if info.is_resource and not info.resource and SYSTEM_MASTERS not in request.user.groups:
+            # /api/v1/namespaces/a//pods names a resource without letters, and no rule can be meant for that.
+            verdict = NO_RESOURCE
+        else:
+            verdict = await authorizer.authorize(attributes)
         allowed = verdict.decision is Decision.ALLOW
         if self.auditor is not None:
             annotations = request.audit.setdefault("annotations", {})

@@ -71,10 +71,19 @@ class Record:
 
 
 def _uri(request: Request) -> str:
-    path = request.path
-    if not path.isascii() or " " in path or "%" in path or '"' in path:
-        path = quote(path, safe="/:@!$&'()*+,;=~-._")
+    path = request.raw_path  # two spellings of a path are two things to whoever reads the log
+    if not path:
+        path = request.path
+        if not path.isascii() or " " in path or "%" in path or '"' in path:
+            path = quote(path, safe="/:@!$&'()*+,;=~-._")
     return f"{path}?{request.raw_query}" if request.raw_query else path
+
+
+def _may_run_long(info: RequestInfo | None) -> bool:
+    """Requests whose answer may take for ever have two stages, also where it is a refusal."""
+    return info is not None and (
+        info.verb in ("watch", "proxy") or info.subresource in ("attach", "exec", "proxy", "log", "portforward")
+    )
 
 
 def _target(info: RequestInfo) -> dict[str, Any] | None:
@@ -150,14 +159,16 @@ class Auditor:
         if record is None:
             return
         streams = response.stream is not None or response.upgrade is not None
-        if not streams and isinstance(response.body, bytes | tuple):
-            if COMPLETE not in record.choice.omit_stages:
-                self._emit(record, COMPLETE, response)
-            return
-        if STARTED not in record.choice.omit_stages:
+        streams = streams or not isinstance(response.body, bytes | tuple)
+        omitted = record.choice.omit_stages
+        if STARTED not in omitted and (streams or _may_run_long(request.info)):
             self._emit(record, STARTED, response)
-        if COMPLETE not in record.choice.omit_stages:
+        if COMPLETE in omitted:
+            return
+        if streams:
             _when_ended(response, lambda: self._emit(record, COMPLETE, response))
+        else:
+            self._emit(record, COMPLETE, response)
 
     def failed(self, request: Request, response: Response, received: float) -> None:
         """A request whose sender could not be authenticated: it is nobody's, not the anonymous user's."""
@@ -165,7 +176,6 @@ class Auditor:
         self.begin(request, received)
         record: Record | None = request.audit.get("record")
         if record is not None and STARTED not in record.choice.omit_stages:
-            record.status_message = _attempted(request)
             self._emit(record, STARTED, response)
 
     @staticmethod
@@ -223,7 +233,7 @@ class Auditor:
 
     def _place(self, request: Request, info: RequestInfo) -> tuple[bytes, bytes]:
         """(URI and verb, reference to the object) of a request, encoded; clients ask the same again and again."""
-        key = (request.path, request.raw_query, info.verb)
+        key = (request.raw_path or request.path, request.raw_query, info.verb)
         known = self._places.get(key)
         if known is None:
             if len(self._places) >= self.MAX_PLACES:
@@ -310,7 +320,7 @@ def _status(record: Record, response: Response, returned: Any) -> bytes:
     fields: dict[str, Any] = {"metadata": {}}
     body = returned if isinstance(returned, dict) else _decoded(response.whole, False)
     if isinstance(body, dict) and body.get("kind") == "Status":
-        fields.update({k: body[k] for k in ("status", "message", "reason", "details") if body.get(k)})
+        fields.update({k: body[k] for k in ("status", "message", "reason", "details") if k in body})
     if record.status_message:
         fields["message"] = record.status_message
     fields["code"] = response.status
@@ -329,20 +339,6 @@ def _decoded(body: bytes, without_managed_fields: bool) -> Any:
             if isinstance(meta, dict):
                 meta.pop("managedFields", None)
     return value
-
-
-def _attempted(request: Request) -> str:
-    methods = []
-    authorization = request.headers.get("authorization", "").strip().lower()
-    if authorization.startswith("basic "):
-        methods.append("basic")
-    if authorization.startswith("bearer "):
-        methods.append("bearer")
-    if request.credentials.client_certificate is not None:
-        methods.append("x509")
-    if methods:
-        return f"Authentication failed, attempted: {', '.join(methods)}"
-    return "Authentication failed, no credentials provided"
 
 
 # -- ends of streams ---------------------------------------------------------------------------------------------------

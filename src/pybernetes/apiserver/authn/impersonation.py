@@ -57,11 +57,21 @@ def wanted_user(headers: Mapping[str, str]) -> UserInfo | None:
     if name:
         return UserInfo(name, uid, wanted_groups, extra)
     if uid or wanted_groups or extra:
-        raise bad_request(
-            f"requested user with UID {go_quote(uid)}, groups {list(wanted_groups)}, extra {extra} "
-            "without impersonating a user name"
-        )
+        wanted = _go_syntax(uid, wanted_groups, extra)
+        raise bad_request(f"requested {wanted} without impersonating a user name")
     return None
+
+
+def _go_syntax(uid: str, groups: tuple[str, ...], extra: Mapping[str, tuple[str, ...]]) -> str:
+    """A user without a name as Go's ``%#v`` shows it, which is what upstream's message holds."""
+
+    def texts(values: tuple[str, ...]) -> str:
+        return "[]string{" + ", ".join(map(go_quote, values)) + "}"
+
+    inside = ", ".join(f"{go_quote(k)}:{texts(extra[k])}" for k in sorted(extra))
+    shown_groups = texts(groups) if groups else "[]string(nil)"
+    shown_extra = f"map[string][]string{{{inside}}}" if extra else "map[string][]string(nil)"
+    return f'&user.DefaultInfo{{Name:"", UID:{go_quote(uid)}, Groups:{shown_groups}, Extra:{shown_extra}}}'
 
 
 def node_of(username: str) -> str:
@@ -70,24 +80,43 @@ def node_of(username: str) -> str:
     return name if name != username and len(name) <= 253 and _NODE_NAME.fullmatch(name) else ""
 
 
-async def impersonate(
-    attributes: Attributes, headers: Mapping[str, str], authorizer: Authorizer
-) -> Impersonated | None:
-    """The user to go on as; None where nothing is asked. ``attributes`` is the request as its sender makes it.
+class Impersonation:
+    """Remembers by which mode each user impersonated last: that one is tried first, and tells what is missing."""
 
-    Raises StatusError 403 for the first mode that applies where none allows it.
-    """
-    wanted = wanted_user(headers)
-    if wanted is None:
-        return None
-    first: StatusError | None = None
-    for mode in _modes(wanted, attributes.user):
-        try:
-            return await _check_mode(mode, wanted, attributes, authorizer)
-        except StatusError as failure:
-            first = first or failure
-    assert first is not None
-    raise first
+    MAX_USERS = 10_000
+
+    def __init__(self) -> None:
+        self._last: dict[str, str] = {}
+
+    async def impersonate(
+        self, attributes: Attributes, headers: Mapping[str, str], authorizer: Authorizer
+    ) -> Impersonated | None:
+        """The user to go on as; None where nothing is asked. ``attributes`` is the request as its sender makes it.
+
+        Raises StatusError 403 for the first mode that applies where none allows it.
+        """
+        wanted = wanted_user(headers)
+        if wanted is None:
+            return None
+        name = attributes.user.name
+        modes, last = _modes(wanted, attributes.user), self._last.get(name)
+        if last in modes:
+            modes.remove(last)
+            modes.insert(0, last)
+        first: StatusError | None = None
+        for mode in modes:
+            try:
+                found = await _check_mode(mode, wanted, attributes, authorizer)
+            except StatusError as failure:
+                first = first or failure
+                continue
+            if mode != last:
+                if len(self._last) >= self.MAX_USERS:
+                    self._last.clear()
+                self._last[name] = mode
+            return found
+        assert first is not None
+        raise first
 
 
 def _modes(wanted: UserInfo, requestor: UserInfo) -> list[str]:

@@ -16,6 +16,7 @@ from ...api.errors import StatusError, go_quote
 from ...api.meta import Object, is_deleting, labels_of, metadata, name_of, uid_of
 from ...api.resources import NODES, PODS, SECRETS, SERVICE_ACCOUNTS
 from ...api.times import parse_time
+from ...api.validation.formats import dns_label_problems, dns_subdomain_problems
 from ...concurrency import Clock, logger
 from ...hooks.admission import Requester
 from ...hooks.identity import UserInfo
@@ -52,7 +53,9 @@ def split_username(text: str) -> tuple[str, str] | None:
     if not text.startswith(USERNAME_PREFIX):
         return None
     namespace, separator, name = text[len(USERNAME_PREFIX) :].partition(":")
-    return (namespace, name) if separator and namespace and name and ":" not in name else None
+    if not separator or dns_label_problems(namespace) or dns_subdomain_problems(name):
+        return None
+    return namespace, name
 
 
 def _text(value: Any) -> str:

@@ -35,6 +35,14 @@ def bearer_token(header: str) -> str:
     return parts[1] if len(parts) >= 2 and parts[0].lower() == "bearer" else ""
 
 
+EXTRA_SPACE = "the provided Authorization header contains extra space before the bearer token, and is ignored"
+
+
+def has_extra_space(header: str) -> bool:
+    parts = header.strip().split(" ", 2)
+    return len(parts) == 3 and not parts[1] and parts[0].lower() == "bearer"
+
+
 class Authentication:
     """The authenticator of the request pipeline."""
 
@@ -67,7 +75,10 @@ class Authentication:
                     return self._completed(user)
             authorization = headers.get("authorization")
             if authorization is not None and self._tokens is not None:
-                user = await self._by_token(bearer_token(authorization), credentials, failures)
+                token = bearer_token(authorization)
+                if not token and has_extra_space(authorization) and credentials.warnings is not None:
+                    credentials.warnings.append(EXTRA_SPACE)
+                user = await self._by_token(token, credentials, failures)
                 if user is not None:
                     return user
             if credentials.websocket_protocols and self._tokens is not None:

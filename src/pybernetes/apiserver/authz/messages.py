@@ -11,7 +11,7 @@ _SANITIZE = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 def forbidden_message(attributes: Attributes) -> str:
     """``User "x" cannot list resource "pods" in API group "" in the namespace "default"``."""
     user, verb = go_quote(attributes.user.name), attributes.verb
-    if not attributes.resource:
+    if not attributes.resource and not attributes.version:
         return f"User {user} cannot {verb} path {go_quote(attributes.path)}"
     resource = attributes.resource
     if attributes.subresource:
@@ -27,6 +27,8 @@ def forbidden_error(attributes: Attributes, reason: str = "") -> StatusError:
     message = forbidden_message(attributes).translate(_SANITIZE)
     if reason:
         message += f": {reason}"
+    if not attributes.resource:
+        return forbidden("", "", "", message)
     return forbidden(attributes.group, attributes.resource, attributes.name, message)
 
 
