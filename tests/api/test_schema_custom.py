@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import random
 from typing import Any
 
 import pytest
@@ -247,3 +248,40 @@ def test_deep_schemas_and_values() -> None:
         deep = {"a": deep}
     recursive = spec(f={"type": "object", "additionalProperties": FREE})
     recursive.prune(custom(f=deep))
+
+
+# -- the short way -----------------------------------------------------------------------------------------------------
+
+
+def _anything(rng: random.Random, depth: int = 0) -> Any:
+    kind = rng.randrange(4 if depth > 3 else 6)
+    if kind == 4:
+        return [_anything(rng, depth + 1) for _ in range(rng.randrange(3))]
+    if kind == 5:
+        names = ["a", "b", "c", "d", "e", "metadata", "kind", "x"]
+        return {rng.choice(names): _anything(rng, depth + 1) for _ in range(rng.randrange(4))}
+    return [None, 1, "text", True][kind]
+
+
+def test_an_object_that_fits_has_nothing_to_drop() -> None:
+    schema = spec(
+        a={"type": "object", "properties": {"a": {"type": "string"}, "b": {"type": "integer", "nullable": True}}},
+        b={"type": "array", "items": {"type": "object", "properties": {"c": {"type": "string", "default": "x"}}}},
+        c={"type": "object", "additionalProperties": {"type": "object", "properties": {"a": {"type": "boolean"}}}},
+        d=FREE,
+        e={"x-kubernetes-int-or-string": True},
+        x={"type": "array", "items": {"type": "string"}},
+    )
+    rng, fitting = random.Random(3), 0
+    for _ in range(4000):
+        obj = custom(**{name: _anything(rng) for name in rng.sample("abcdex", 3)})
+        pruned = copy.deepcopy(obj)
+        unknown = schema.unknown_fields(copy.deepcopy(obj))
+        schema.prune(pruned)
+        before = copy.deepcopy(obj)
+        if schema.coerce_fitting(obj):
+            fitting += 1
+            assert not unknown and obj == pruned
+        else:
+            assert obj == before
+    assert fitting > 200

@@ -130,6 +130,16 @@ class Schema:
         except RecursionError:
             raise errors.bad_request(_TOO_DEEP) from None
 
+    def coerce_fitting(self, obj: Object) -> bool:
+        """Does what ``prune`` does to a custom resource that has nothing to drop; False where there is something."""
+        try:
+            metadata = obj.get("metadata")
+            if metadata is not None and mismatch.unknown_fields(node_of(OBJECT_META), metadata):
+                return False
+            return structural.fits(self.root, obj) and structural.coerce_embedded(self.root, obj)
+        except RecursionError:
+            raise errors.bad_request(_TOO_DEEP) from None
+
     def default(self, obj: Object) -> None:
         """Structural defaults of a CRD, in place. (Defaults of built-in kinds are code of the API server.)"""
         if not self.builtin:

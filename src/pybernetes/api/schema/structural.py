@@ -8,7 +8,7 @@ field by field where it does not decode.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from .builtin import OBJECT_META, node_of
@@ -147,6 +147,75 @@ def coerce_metadata(value: Any) -> Any:
     return out
 
 
+# -- objects in which there is nothing to drop ---------------------------------------------------------------------------
+
+Fits = Callable[[Any], bool]
+
+
+def fits(node: Node, value: Any) -> bool:
+    """Whether ``prune`` would drop nothing and ``unknown_fields`` would find nothing, metadata of objects apart.
+
+    Most objects are like that; one walk by compiled functions spares them two others.
+    """
+    check: Fits | None = node.compiled.get("fits")
+    if check is None:
+        check = node.compiled["fits"] = _compile_fits(node)
+    return check(value)
+
+
+def _compile_fits(node: Node) -> Fits:
+    if node.kind in _GO:
+        # What is no scalar where one belongs has no field that is known.
+        return lambda value: value.__class__ is not dict and value.__class__ is not list
+    items = node.items
+    fields = {name: field.node for name, field in node.fields.items()}
+    embedded, values, preserve = node.embedded, node.values, node.preserve_unknown
+
+    def check(value: Any) -> bool:
+        if value.__class__ is list:
+            if items is None:
+                return all([not _holds_objects(item) for item in value])
+            return all([fits(items, item) for item in value])
+        if value.__class__ is not dict:
+            return True
+        for key, item in value.items():
+            if embedded and key in META_FIELDS:
+                continue
+            child = fields.get(key, values)
+            if child is None:
+                if not preserve:
+                    return False
+            elif item is None:
+                if not child.nullable and child.default is None and child.kind != ANY:
+                    return False
+            elif not fits(child, item):
+                return False
+        return True
+
+    return check
+
+
+def _holds_objects(value: Any) -> bool:
+    return value.__class__ is dict or value.__class__ is list
+
+
+def coerce_embedded(node: Node, value: dict[str, Any]) -> bool:
+    """Coerces the metadata of an object whose other parts fit; False where objects are inside whose metadata counts too."""
+    inner: bool | None = node.compiled.get("inner")
+    if inner is None:
+        inner = node.compiled["inner"] = _has_inner(node)
+    if inner:
+        return False
+    if "metadata" in value:
+        value["metadata"] = coerce_metadata(value["metadata"])
+    return True
+
+
+def _has_inner(node: Node) -> bool:
+    below = [f.node for f in node.fields.values()] + [n for n in (node.values, node.items) if n is not None]
+    return any(n.openapi is not None and (n.embedded or _has_inner(n)) for n in below)
+
+
 # -- unknown fields --------------------------------------------------------------------------------------------------
 
 
@@ -194,24 +263,45 @@ def has_defaults(node: Node) -> bool:
     return known
 
 
+def _default_plan(node: Node) -> tuple[list[tuple[str, Node]], list[tuple[str, Node]], Mapping[str, Field]]:
+    """(fields with a default, fields that have some below, all fields)."""
+    own, deep = [], []
+    for name, field in node.fields.items():
+        child = field.node
+        if child.openapi is None:
+            continue
+        if child.default is not None:
+            own.append((name, child))
+        if has_defaults(child):
+            deep.append((name, child))
+    return own, deep, node.fields
+
+
 def apply_defaults(node: Node, value: Any) -> None:
     """Fills in structural defaults in place, top down, so that a default's own missing fields are filled too."""
     if not has_defaults(node):
         return
     if isinstance(value, dict):
-        for name, field in node.fields.items():
-            child = field.node
-            if child.default is not None and child.openapi is not None:
-                if name not in value or (value[name] is None and not child.nullable):
-                    value[name] = copy.deepcopy(child.default)
-        for key, item in value.items():
-            child_node = node.child(key)
-            if child_node is None or child_node.openapi is None:
-                continue
-            if item is None and not child_node.nullable and key not in node.fields:
-                item = value[key] = copy.deepcopy(child_node.default)
+        plan = node.compiled.get("default_plan")
+        if plan is None:
+            plan = node.compiled["default_plan"] = _default_plan(node)
+        own, deep, fields = plan
+        for name, child in own:
+            if name not in value or (value[name] is None and not child.nullable):
+                value[name] = copy.deepcopy(child.default)
+        for name, child in deep:
+            item = value.get(name)
             if item.__class__ is dict or item.__class__ is list:
-                apply_defaults(child_node, item)
+                apply_defaults(child, item)
+        others = node.values
+        if others is not None and others.openapi is not None:
+            for key, item in value.items():
+                if key in fields:
+                    continue
+                if item is None and not others.nullable:
+                    item = value[key] = copy.deepcopy(others.default)
+                if item.__class__ is dict or item.__class__ is list:
+                    apply_defaults(others, item)
     elif isinstance(value, list) and node.items is not None:
         for index, item in enumerate(value):
             if item is None and not node.items.nullable:

@@ -311,9 +311,21 @@ def _explain_object(
 # -- list types ---------------------------------------------------------------------------------------------------------
 
 
+def _has_lists(node: Node) -> bool:
+    """Whether this node or one below is a list map or a set (computed once)."""
+    known: bool | None = node.compiled.get("lists")
+    if known is None:
+        below = [f.node for f in node.fields.values()] + [n for n in (node.values, node.items) if n is not None]
+        own = node.kind == LIST and node.list_type in ("set", "map")
+        known = node.compiled["lists"] = own or any(n.openapi is not None and _has_lists(n) for n in below)
+    return known
+
+
 def _list_errors(node: Node, value: Any, path: str) -> list[FieldError]:
     """Duplicates in list maps and sets, everywhere below."""
     found: list[FieldError] = []
+    if not _has_lists(node):
+        return found
     if isinstance(value, dict):
         for key, item in value.items():
             child = node.child(key)

@@ -85,6 +85,8 @@ class CustomKind:
     def decode_noting(self, obj: Object) -> tuple[Object, list[str]]:
         if failure := self.schema.decode_errors(obj):
             raise bad_request(failure)
+        if self.schema.coerce_fitting(obj):
+            return obj, []
         strangers = self.schema.unknown_fields(obj)
         self.schema.prune(obj)
         return obj, strangers
