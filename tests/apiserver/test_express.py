@@ -44,8 +44,10 @@ async def test_both_ways_give_the_same():
                     response = await client.transport.send(
                         client._build("GET", path, None, None, "", "application/json")
                     )
-                    answers.append((response.status, response.headers["content-type"], await response.read()))
+                    marks = [response.headers[f"x-kubernetes-pf-{m}-uid"] for m in ("flowschema", "prioritylevel")]
+                    answers.append((response.status, response.headers["content-type"], marks, await response.read()))
             assert all(a == answers[0] for a in answers), path
+        assert sum(front.server.metrics.short.values()) > len(PATHS)
         client.transport.close()
 
 

@@ -63,6 +63,14 @@ def bootstrap_objects(now: str) -> Iterator[tuple[GVR, Object]]:
     table = _table()
     for row in table["priorityClasses"]:
         yield PRIORITY_CLASSES, {"kind": "PriorityClass", "apiVersion": "scheduling.k8s.io/v1", **row}
+    yield from flow_control_objects(table)
+    for group, version, minimum, priority in table["apiServices"]:
+        yield API_SERVICES, api_service(group, version, minimum, priority, now)
+
+
+def flow_control_objects(table: dict[str, list[Any]] | None = None) -> Iterator[tuple[GVR, Object]]:
+    """Priority levels, then flow schemas."""
+    table = table or _table()
     for gvr, kind, rows in (
         (PRIORITY_LEVELS, "PriorityLevelConfiguration", table["priorityLevelConfigurations"]),
         (FLOW_SCHEMAS, "FlowSchema", table["flowSchemas"]),
@@ -70,8 +78,6 @@ def bootstrap_objects(now: str) -> Iterator[tuple[GVR, Object]]:
         for row in rows:
             metadata = {"name": row["name"], "annotations": dict(_AUTOUPDATE)}
             yield gvr, {"kind": kind, "apiVersion": gvr.api_version, "metadata": metadata, "spec": row["spec"]}
-    for group, version, minimum, priority in table["apiServices"]:
-        yield API_SERVICES, api_service(group, version, minimum, priority, now)
 
 
 def api_service(group: str, version: str, minimum: int, priority: int, now: str) -> Object:

@@ -11,14 +11,18 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ..api.errors import StatusError
+from ..api.resources import GVR, NAMESPACES
 from ..hooks.authorization import Attributes, Authorizer, Decision, Verdict
 from ..hooks.identity import ANONYMOUS, SYSTEM_MASTERS, UserInfo
 from .audit.short import SHOWN, Prepared, ShortRecords
 from .authn.impersonation import asks_to_impersonate
+from .fairness.estimating import list_seats
+from .fairness.levels import Flow
+from .fairness.queueset import ONE, Work
 from .negotiation import PLAIN, negotiate
 from .registry import Resource
 from .rendering import GZIP_THRESHOLD
-from .request import Request
+from .request import Request, RequestInfo
 from .views import JsonView
 
 if TYPE_CHECKING:
@@ -30,7 +34,7 @@ KNOWN = 64
 """Targets of one client whose records are kept at hand."""
 _HEAD = (
     b"HTTP/1.1 200 OK\r\nCache-Control: no-cache, private\r\nContent-Type: application/json\r\n"
-    b"Audit-Id: %b\r\nDate: %b\r\nContent-Length: %d\r\n\r\n"
+    b"Audit-Id: %b\r\nDate: %b\r\n%bContent-Length: %d\r\n\r\n"
 )
 
 UNASKED, MASTER = Verdict(Decision.ALLOW), Verdict(Decision.ALLOW)
@@ -50,6 +54,9 @@ class Pass:
     """Its sender as audit records show it; empty where nothing is recorded."""
     known: dict[str, Prepared] = field(default_factory=dict)
     """Its records, by what it reads."""
+    generation: int = -1
+    flows: dict[tuple[str, GVR, str], Flow] = field(default_factory=dict)
+    """Where its requests belong, as of one generation of the priority levels."""
 
 
 class Express:
@@ -130,13 +137,45 @@ class Express:
         body = self._object(resource, namespace, name, admitted) if name else self._list(resource, namespace, admitted)
         if body is None:
             return None
+        size = sum(map(len, body))
+        marks = self._seat("get" if name else "list", path, resource, namespace or self._own(resource, name), size, admitted)
+        if marks is None:
+            return None
         scope = "resource" if name else "namespace" if namespace else "cluster"
         self._count("GET" if name else "LIST", resource, scope)
         audit_id, now = self._server.next_audit_id(), self._clock.now()
         if record is not None:
             assert self._records is not None
             self._records.note(record, audit_id, now, None if verdict is UNASKED else verdict.reason)
-        return _HEAD % (audit_id, self._server.date(now), sum(map(len, body))), *body
+        return _HEAD % (audit_id, self._server.date(now), marks, size), *body
+
+    @staticmethod
+    def _own(resource: Resource, name: str) -> str:
+        """A namespace is within itself."""
+        return name if resource.gvr == NAMESPACES else ""
+
+    def _seat(
+        self, verb: str, path: str, resource: Resource, namespace: str, size: int, admitted: Pass
+    ) -> bytes | None:
+        """The headers of where such a request belongs; None where it has to wait for its turn."""
+        fairness = self._server.fairness
+        if fairness is None:
+            return b""
+        if admitted.generation != fairness.levels.generation:
+            admitted.generation = fairness.levels.generation
+            admitted.flows.clear()
+        key = (verb, resource.gvr, namespace)
+        flow = admitted.flows.get(key)
+        if flow is None:
+            gvr = resource.gvr
+            info = RequestInfo(True, verb, path, gvr.group, gvr.version, gvr.resource, "", namespace)
+            if len(admitted.flows) >= KNOWN:
+                admitted.flows.clear()
+            flow = admitted.flows[key] = fairness.flow(admitted.user, info)
+        if verb == "get":
+            return flow.head if fairness.pass_by(flow) else None
+        seats = list_seats(1, size, flow.queues.max_seats)
+        return flow.head if fairness.occupy(flow, ONE if seats == 1 else Work(seats)) else None
 
     def _prepare(self, target: str, admitted: Pass) -> Prepared:
         assert self._records is not None

@@ -66,6 +66,8 @@ class Request:
     """Annotations and ids of the request's audit record; the request id is under ``id``."""
     raw_path: str = ""
     """As it was sent, where that is not ``path``."""
+    seat: Any = None
+    """Its place among the requests under way (``fairness``)."""
     _query: dict[str, list[str]] | None = None
 
     @property

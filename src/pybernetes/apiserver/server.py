@@ -40,6 +40,10 @@ from .discovery import Discovery
 from .documents import OpenApi
 from .encoding import Entry
 from .express import Express
+from .fairness.dumps import PATH as DUMPS_PATH
+from .fairness.dumps import Dumps
+from .fairness.fairness import Fairness, InflightLimits
+from .fairness.serving import RequestWork, serve_fairness, upkeep_of
 from .health import Check, Health, ping, version_document
 from .hub import Hub, storage_prefix
 from .kinds import builtin_kind
@@ -77,6 +81,10 @@ class ServerConfig:
     event_ttl: float = 3600.0
     compaction_interval: float = 300.0
     bootstrap: bool = True
+    fairness: bool = True
+    """Whether priority and fairness says which requests wait; else only the two limits do."""
+    max_requests_inflight: int = 400
+    max_mutating_requests_inflight: int = 200
 
 
 class ApiServer:
@@ -123,6 +131,7 @@ class ApiServer:
         self._register_builtin()
         self.metrics = Metrics()
         self.metrics.gauges.append(self._storage_gauges)
+        self._limit_requests()
         self.express = Express(self)
         self.definitions = Definitions(self.registry, self.hub, self.objects, self.loopback, self.deleter, rng)
         self._serve_paths()
@@ -147,6 +156,29 @@ class ApiServer:
             indexed = "spec.nodeName" if stored == PODS else ""
             resource.dispatcher = self.hub.add(stored, info.namespaced, prefix, stored_kind.fields, indexed)
         return resource
+
+    def _limit_requests(self) -> None:
+        """Who may begin when: by priority and fairness, or by two plain limits."""
+        config = self.config
+        self.fairness: Fairness | None = None
+        self.limiter: Fairness | InflightLimits = InflightLimits(
+            config.max_requests_inflight, config.max_mutating_requests_inflight
+        )
+        if not config.fairness:
+            return
+        seats = config.max_requests_inflight + config.max_mutating_requests_inflight
+        work = RequestWork(self.registry)
+        self.fairness = self.limiter = serve_fairness(seats, self.objects, self.clock, work.estimate)
+        self.metrics.gauges.append(self.fairness.metrics.lines)
+        dumps = Dumps(self.fairness.levels, self.clock)
+        for name, answer in (
+            ("dump_priority_levels", dumps.levels),
+            ("dump_queues", dumps.queues),
+            ("dump_requests", dumps.requests),
+        ):
+            self.paths[DUMPS_PATH + name] = answer
+        if config.bootstrap:
+            self.background.append(upkeep_of(self.fairness, self.loopback, self.objects, self.clock).run)
 
     def _allocate_services(self) -> None:
         """Services get their addresses and ports around their commits."""
@@ -368,6 +400,8 @@ class ApiServer:
             else:
                 auditor.finish(request, response)
         response.headers += [("Audit-Id", audit_id), ("Date", self.date(self.clock.now()).decode())]
+        if request.seat is not None and self.fairness is not None:
+            response.headers += request.seat.schema.headers
         for warning in request.warnings:
             response.headers.append(("Warning", f"299 - {quote_warning(warning)}"))
         return response
@@ -380,6 +414,24 @@ class ApiServer:
             self.auditor.begin(request, received)
         if asks_to_impersonate(request.headers):
             await self._impersonate(request, info)
+        refused = await self.limiter.enter(request, info)
+        if refused is not None:
+            return refused
+        seat = request.seat
+        if seat is None:
+            return await self._serve(request, info)
+        try:
+            response = await self._serve(request, info)
+        except BaseException:
+            self.limiter.leave(seat)
+            raise
+        if response.live or isinstance(response.body, bytes | tuple):
+            self.limiter.leave(seat)
+        else:
+            response.body = self.limiter.hold(seat, response.body)
+        return response
+
+    async def _serve(self, request: Request, info: RequestInfo) -> Response:
         await self.authorize(request, info)
         if not info.is_resource or request.path.startswith("//"):
             return await self._non_resource(request)
