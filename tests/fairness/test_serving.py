@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from tests.apiserver.conftest import running
 
 from pybernetes.api.errors import StatusError
 from pybernetes.apiserver.bootstrap import FLOW_SCHEMAS, PRIORITY_LEVELS
@@ -12,7 +13,6 @@ from pybernetes.apiserver.server import ServerConfig
 from pybernetes.client.rest import Client
 from pybernetes.concurrency import VirtualClock, virtual_event_loop
 from pybernetes.hooks.identity import AUTHENTICATED, UserInfo
-from tests.apiserver.conftest import running
 
 JANE = UserInfo("jane", groups=(AUTHENTICATED,))
 JOE = UserInfo("joe", groups=(AUTHENTICATED,))
@@ -163,17 +163,24 @@ async def test_dumps_show_who_waits():
         await asyncio.gather(*asked)
 
 
-async def until(condition):
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.005)
+async def until(server, gvr, condition):
+    """Returns when the condition holds after some change of the resource."""
+    changed = asyncio.Event()
+    end = server.objects.subscribe(gvr, lambda *event: changed.set())
+    try:
+        async with asyncio.timeout(10):
+            while not condition():
+                changed.clear()
+                await changed.wait()
+    finally:
+        end()
 
 
 async def test_mandatory_objects_come_back_and_dangling_schemas_say_so():
     async with running() as server:
         client = Client(InProcessTransport(server))
         await client.delete(PRIORITY_LEVELS, "catch-all")
-        await until(lambda: server.objects.get(PRIORITY_LEVELS, "", "catch-all") is not None)
+        await until(server, PRIORITY_LEVELS, lambda: server.objects.get(PRIORITY_LEVELS, "", "catch-all") is not None)
         exempt = await client.get(FLOW_SCHEMAS, "exempt")
         exempt["spec"]["matchingPrecedence"] = 77
         with pytest.raises(StatusError, match="must be 1|exempt"):
@@ -188,7 +195,7 @@ async def test_mandatory_objects_come_back_and_dangling_schemas_say_so():
             found = (server.objects.get(FLOW_SCHEMAS, "", "mine").get("status") or {}).get("conditions") or [{}]
             return found[0].get("status")
 
-        await until(lambda: condition() == "True")
+        await until(server, FLOW_SCHEMAS, lambda: condition() == "True")
         await client.create(
             PRIORITY_LEVELS,
             {
@@ -196,7 +203,7 @@ async def test_mandatory_objects_come_back_and_dangling_schemas_say_so():
                 "spec": {"type": "Limited", "limited": {"limitResponse": {"type": "Reject"}}},
             },
         )
-        await until(lambda: condition() == "False")
+        await until(server, FLOW_SCHEMAS, lambda: condition() == "False")
         assert "nowhere" in server.fairness.levels.levels
 
 
