@@ -128,6 +128,7 @@ def options_of(flags: dict[str, Any]) -> Options:
             fairness=flags["enable_priority_and_fairness"],
             max_requests_inflight=flags["max_requests_inflight"],
             max_mutating_requests_inflight=flags["max_mutating_requests_inflight"],
+            proxy_certificate=_pair(flags["proxy_client_cert_file"], flags["proxy_client_key_file"]),
         ),
         authentication=AuthenticationOptions(
             client_ca=_read(flags["client_ca_file"]),
@@ -184,6 +185,10 @@ def advertised(bind: str) -> str:
 
 def _read(file: str) -> bytes:
     return Path(file).read_bytes() if file else b""
+
+
+def _pair(certificate: str, key: str) -> tuple[str, str] | None:
+    return (certificate, key) if certificate else None
 
 
 def _lower(names: tuple[str, ...]) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -19,8 +20,9 @@ from ..hooks.admission import CONNECT, AdmissionAttributes, AdmissionContext
 from ..storage.contract import Store
 from ..storage.encryption import EncryptingStore
 from . import admission, authn, authz
+from .aggregation.trust import TrustPublisher, trust
 from .audit.records import Auditor
-from .authn.certificates import CertificateVerifier
+from .authn.certificates import CertificateVerifier, RequestHeaderNames
 from .authn.issuer import (
     CACHE_CONTROL,
     JWKS_CONTENT_TYPE,
@@ -116,8 +118,12 @@ def compose(store: Store, clock: Clock, rng: random.Random, options: Options) ->
     server.connect_handlers.update({key: _streaming(server, h, streaming) for key, h in HANDLERS.items()})
     _openid(server, options, clock)
 
+    publisher = TrustPublisher(request, server.objects, clock, lambda: _trust(options))
+    server.background.append(publisher.run)
+
     async def bootstrap() -> None:
         await reconcile(request, kubeadm_objects())
+        await publisher.ensure()
         authorization.prepare()
 
     server.post_start.append(bootstrap)
@@ -146,6 +152,27 @@ def _follow_identities(
     ):
         if file and verifier is not None:
             files.add(file, taking(verifier))
+
+
+def _trust(options: Options) -> dict[str, str]:
+    """What other servers should believe, as the authorities' files are now."""
+    authentication = options.authentication
+
+    def now(file: str, read: bytes) -> bytes:
+        try:
+            return Path(file).read_bytes() if file else read
+        except OSError:
+            return read
+
+    names = authentication.request_header_names or RequestHeaderNames()
+    return trust(
+        now(options.client_ca_file, authentication.client_ca),
+        now(options.request_header_ca_file, authentication.request_header_ca),
+        authentication.request_header_allowed_names,
+        names.usernames,
+        names.groups,
+        names.extra_prefixes,
+    )
 
 
 REWRITE_PATH = "/storage/rewrite"

@@ -10,7 +10,7 @@ import base64
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
@@ -21,6 +21,18 @@ from .request import Request, Response, page_not_found
 
 _GROUP = "apidiscovery.k8s.io"
 LIST_KIND = "APIGroupDiscoveryList"
+
+
+class Behind(Protocol):
+    """What servers behind this one serve."""
+
+    def merged(self, own: Mapping[str, list[str]]) -> dict[str, list[str]]:
+        """Groups and versions, theirs among ours."""
+        ...
+
+    def entry(self, group: str, version: str) -> Mapping[str, Any] | None:
+        """One of their group versions as ``apidiscovery.k8s.io`` tells it; None where it is not theirs."""
+        ...
 
 
 @dataclass(slots=True)
@@ -50,18 +62,27 @@ class GroupOrder:
 class Discovery:
     """Answers ``/api``, ``/apis`` and what is below them that is no resource."""
 
-    def __init__(self, registry: Registry, address: Callable[[], str] = lambda: "") -> None:
+    def __init__(
+        self, registry: Registry, address: Callable[[], str] = lambda: "", behind: Behind | None = None
+    ) -> None:
+        """``behind`` is what other servers serve."""
         self._registry = registry
+        self._behind = behind
         self._address = address
         self._generation = -1
         self._documents: dict[tuple[str, str], _Document] = {}
         self._told: dict[str, Versions] = {}
+        self._order: dict[str, list[str]] = {}
+        """Groups and their versions, all of them, in the order that clients should prefer."""
 
     def _renew(self) -> None:
         if self._generation != self._registry.generation:
             self._generation = self._registry.generation
             self._documents.clear()
             self._told = self._registry.told()
+            self._order = {group: list(versions) for group, versions in self._told.items()}
+            if self._behind is not None:
+                self._order = self._behind.merged(self._order)
 
     def _kept(self, key: tuple[str, str], make: Callable[[], Any]) -> _Document:
         self._renew()
@@ -96,7 +117,7 @@ class Discovery:
         else:
             raise path_not_found()
         self._renew()
-        versions = self._told.get(group)
+        versions = self._order.get(group)
         if versions is None and not version:
             return page_not_found()
         if versions is None and self._registry.is_foreign(group):
@@ -128,11 +149,11 @@ class Discovery:
         return {"kind": "APIGroup", "apiVersion": "v1", **self._group_entry(group)}
 
     def _group_entry(self, group: str) -> dict[str, Any]:
-        versions = [{"groupVersion": f"{group}/{v}", "version": v} for v in self._told[group]]
+        versions = [{"groupVersion": f"{group}/{v}", "version": v} for v in self._order[group]]
         return {"name": group, "versions": versions, "preferredVersion": versions[0]}
 
     def _groups(self) -> Any:
-        groups = [self._group_entry(g) for g in self._told if g]
+        groups = [self._group_entry(g) for g in self._order if g]
         return {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}
 
     def _resources(self, group: str, version: str) -> Any:
@@ -146,19 +167,19 @@ class Discovery:
 
     def _aggregate(self, which: str, version: str) -> Any:
         items = []
-        for group, versions in self._told.items():
-            if bool(group) != bool(which):
-                continue
-            entries = [
-                {
-                    "version": v,
-                    "resources": [_aggregated_entry(r) for _, r in sorted(resources.items())],
-                    "freshness": "Current",
-                }
-                for v, resources in versions.items()
-            ]
-            items.append({"metadata": {"name": group} if group else {}, "versions": entries})
+        for group, versions in self._order.items():
+            if bool(group) == bool(which):
+                entries = [self._version_entry(group, v) for v in versions]
+                items.append({"metadata": {"name": group} if group else {}, "versions": entries})
         return {"kind": LIST_KIND, "apiVersion": f"{_GROUP}/{version}", "metadata": {}, "items": items}
+
+    def _version_entry(self, group: str, version: str) -> Mapping[str, Any]:
+        remote = self._behind.entry(group, version) if self._behind is not None else None
+        if remote is not None:
+            return remote
+        resources = self._told[group][version]
+        rows = [_aggregated_entry(r) for _, r in sorted(resources.items())]
+        return {"version": version, "resources": rows, "freshness": "Current"}
 
 
 def _verbs(resource: Resource) -> list[str]:

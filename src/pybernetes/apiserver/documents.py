@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
@@ -24,6 +24,22 @@ V2_PROTOBUF_ALIAS = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
 V3_PROTOBUF = "application/com.github.proto-openapi.spec.v3.v1.0+protobuf"
 _JSON = "application/json"
 _ANY = ("*/*", "application/*")
+
+
+class BehindDocuments(Protocol):
+    """The documents of servers behind this one."""
+
+    def with_v2(self, document: bytes) -> bytes:
+        """The OpenAPI v2 document with theirs in it. May be called in another thread."""
+        ...
+
+    def v3_index(self) -> Mapping[str, Any]:
+        """Their entries of ``/openapi/v3``."""
+        ...
+
+    async def v3_document(self, path: str, request: Request) -> Response | None:
+        """One of their OpenAPI v3 documents; None where it is not theirs."""
+        ...
 
 
 class V2Document:
@@ -59,9 +75,13 @@ class V2Document:
 class OpenApi:
     """Answers OpenAPI requests of one server."""
 
-    def __init__(self, registry: Registry, customs: Mapping[GVK, Mapping[str, Any] | None]) -> None:
-        """``customs`` are the OpenAPI v3 schemas of custom resources, and change with the registry."""
+    def __init__(
+        self, registry: Registry, customs: Mapping[GVK, Mapping[str, Any] | None], behind: BehindDocuments | None = None
+    ) -> None:
+        """``customs`` are the OpenAPI v3 schemas of custom resources, and change with the registry; ``behind`` is what other
+        servers serve, and changes with it too."""
         self._registry = registry
+        self._behind = behind
         self._generation = -1
         self._kept: dict[str, tuple[bytes, str]] = {}
         self._customs = customs
@@ -108,7 +128,8 @@ class OpenApi:
 
     def _make(self, key: str, infos: list[ResourceInfo], customs: CustomSchemas) -> bytes:
         if key == "v2":
-            return self._v2.document(infos, customs)
+            document = self._v2.document(infos, customs)
+            return self._behind.with_v2(document) if self._behind is not None else document
         parts = key.split("/")
         if parts[0] in ("apis", "version") and len(parts) == 1:
             group, version = "*" if parts[0] == "apis" else "version", ""
@@ -152,6 +173,8 @@ class OpenApi:
             p: {"serverRelativeURL": f"/openapi/v3/{p}?hash={self._hash_of(p)}"}
             for p in openapi_v3_paths(self._infos())
         }
+        if self._behind is not None:
+            paths |= self._behind.v3_index()
         return _answer(request, orjson.dumps({"paths": paths}), "")
 
     def _hash_of(self, path: str) -> str:
@@ -160,6 +183,9 @@ class OpenApi:
 
     async def v3_document(self, request: Request) -> Response:
         path = request.path.removeprefix("/openapi/v3/").strip("/")
+        theirs = await self._behind.v3_document(path, request) if self._behind is not None else None
+        if theirs is not None:
+            return theirs
         if path not in openapi_v3_paths(self._infos()):
             raise path_not_found()
         wanted = self._hash_of(path)

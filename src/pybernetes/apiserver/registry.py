@@ -146,6 +146,10 @@ class Registry:
         self._by_kind[resource.gvk] = resource
         self.generation += 1
 
+    def touch(self) -> None:
+        """Something beside it has changed that discovery and OpenAPI are made of."""
+        self.generation += 1
+
     def remove(self, gvr: GVR) -> Resource | None:
         versions = self._groups.get(gvr.group, {})
         resource = versions.get(gvr.version, {}).pop(gvr.resource, None)

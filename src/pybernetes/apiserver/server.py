@@ -25,6 +25,9 @@ from ..hooks.authorization import Attributes, Authorizer, Decision, Verdict
 from ..hooks.identity import ANONYMOUS, LOOPBACK, SYSTEM_MASTERS, Authenticator, UserInfo
 from ..storage.contract import Store, StoreError
 from .admitting import AdmissionChain
+from .aggregation.behind import Behind
+from .aggregation.controller import Aggregation
+from .aggregation.remotes import Remotes
 from .allocation import ServiceAllocator
 from .answering import Answerer
 from .audit.records import Auditor
@@ -55,6 +58,7 @@ from .registry import Registry, Resource
 from .rendering import Renderer, to_yaml
 from .request import Handler, Request, RequestInfo, Response, page_not_found
 from .routing import route
+from .services import ServiceResolver
 from .writing import Writer
 
 log = logger("apiserver")
@@ -85,6 +89,8 @@ class ServerConfig:
     """Whether priority and fairness says which requests wait; else only the two limits do."""
     max_requests_inflight: int = 400
     max_mutating_requests_inflight: int = 200
+    proxy_certificate: tuple[str, str] | None = None
+    """Files of the front proxy's certificate and key, shown to aggregated servers."""
 
 
 class ApiServer:
@@ -134,6 +140,11 @@ class ApiServer:
         self._limit_requests()
         self.express = Express(self)
         self.definitions = Definitions(self.registry, self.hub, self.objects, self.loopback, self.deleter, rng)
+        self.remotes = Remotes(
+            ServiceResolver(self.objects, rng), clock, self.registry.touch, self.config.proxy_certificate
+        )
+        self.aggregation = Aggregation(self.objects, self.loopback, clock, self.remotes)
+        self.metrics.gauges.append(self.aggregation.lines)
         self._serve_paths()
         self.committer.ttl_of = self._ttl_of
 
@@ -197,8 +208,9 @@ class ApiServer:
 
     def _serve_paths(self) -> None:
         """What is served beside resources."""
-        discovery = Discovery(self.registry, self._address)
-        openapi = self.openapi = OpenApi(self.registry, self.definitions.schemas)
+        behind = Behind(self.remotes, self.objects)
+        discovery = Discovery(self.registry, self._address, behind)
+        openapi = self.openapi = OpenApi(self.registry, self.definitions.schemas, behind)
         self.paths.update(
             {
                 "/version": self._version,
@@ -292,6 +304,7 @@ class ApiServer:
         await self.store.open()
         await self.hub.start()
         await self.definitions.start()
+        self.aggregation.start()
         self.ready.set()
         if self.config.bootstrap:
             await self._bootstrap.ensure()
@@ -310,6 +323,7 @@ class ApiServer:
                 group.create_task(self._bookmarks())
                 group.create_task(self._compactions())
                 group.create_task(self.definitions.run())
+                group.create_task(self.aggregation.run())
                 if self.config.bootstrap and not self.store.single_writer:
                     group.create_task(self._bootstrap.run())
                 if self.auditor is not None:
@@ -433,6 +447,9 @@ class ApiServer:
 
     async def _serve(self, request: Request, info: RequestInfo) -> Response:
         await self.authorize(request, info)
+        remote = self.remotes.serving(request) if self.remotes.served else None
+        if remote is not None:
+            return await self.remotes.answer(remote, request)
         if not info.is_resource or request.path.startswith("//"):
             return await self._non_resource(request)
         return await self.answerer.answer(request, info)
