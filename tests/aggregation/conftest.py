@@ -78,14 +78,21 @@ class Cats:
         if path == "/apis":
             return {"kind": "APIGroupList", "groups": []}
         if path == ROOT:
-            return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": f"{GROUP}/{VERSION}", "resources": [row]}
+            return {
+                "kind": "APIResourceList",
+                "apiVersion": "v1",
+                "groupVersion": f"{GROUP}/{VERSION}",
+                "resources": [row],
+            }
         if path == "/openapi/v3":
             url = f"/openapi/v3/apis/{GROUP}/{VERSION}?hash=1"
             return {"paths": {f"apis/{GROUP}/{VERSION}": {"serverRelativeURL": url}, "apis/other": {}}}
         if path == f"/openapi/v3/apis/{GROUP}/{VERSION}":
             return {"openapi": "3.0.0", "paths": {}, "components": {"schemas": {"Cat": {"type": "object"}}}}
         if path == "/openapi/v2":
-            cat = {"properties": {"metadata": {"$ref": "#/definitions/io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"}}}
+            cat = {
+                "properties": {"metadata": {"$ref": "#/definitions/io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"}}
+            }
             meta = {"type": "object", "description": "an older one"}
             definitions = {"Cat": cat, "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta": meta, "Unused": {}}
             get = {"responses": {"200": {"schema": {"$ref": "#/definitions/Cat"}}}}
@@ -99,7 +106,9 @@ class Cats:
             return self.json(cat, 201)
         if request.method == "DELETE":
             found = self.cats.pop(name, None) if name else self.cats.clear() or {}
-            return self.json(found or {"kind": "Status", "code": 404, "reason": "NotFound"}, 200 if found is not None else 404)
+            return self.json(
+                found or {"kind": "Status", "code": 404, "reason": "NotFound"}, 200 if found is not None else 404
+            )
         if "watch=" in request.raw_query:
             return HttpResponse(200, self.watch(), "application/json")
         if name:

@@ -54,13 +54,21 @@ async def registered(front, client, cats, pki):
 
 async def read(front):
     """Waits until the documents of the server behind are there."""
-    async with asyncio.timeout(10):
-        while front.remotes.served[GROUP, VERSION].discovery is None:
-            generation, waiter = front.registry.generation, asyncio.Event()
-            front.remotes._changed, old = lambda: (old(), waiter.set()), front.remotes._changed
-            if front.registry.generation == generation and front.remotes.served[GROUP, VERSION].discovery is None:
+    remotes, waiter = front.remotes, asyncio.Event()
+    tell = remotes._changed
+
+    def changed():
+        tell()
+        waiter.set()
+
+    remotes._changed = changed
+    try:
+        async with asyncio.timeout(10):
+            while remotes.served[GROUP, VERSION].discovery is None:
+                waiter.clear()
                 await waiter.wait()
-            front.remotes._changed = old
+    finally:
+        remotes._changed = tell
 
 
 async def ask(front, method, path, query="", body=b"", user=LOOPBACK, **headers):
@@ -115,17 +123,18 @@ class Pipe:
     """A client's end of an upgraded connection."""
 
     def __init__(self, *sent):
-        self.sent, self.got = list(sent), []
+        self.sent, self.got, self.whole = list(sent), [], asyncio.Event()
 
     async def read(self):
         if self.sent:
             return self.sent.pop(0)
-        while b"".join(self.got) != b"HELLO":
-            await asyncio.sleep(0)
+        await self.whole.wait()
         return b""
 
     async def write(self, data):
         self.got.append(data)
+        if b"".join(self.got) == b"HELLO":
+            self.whole.set()
 
     def write_eof(self):
         pass
@@ -176,7 +185,9 @@ async def test_a_group_of_high_priority_comes_first(front, client, cats, pki):
 
 async def test_openapi_is_merged(front, client, registered):
     index = await client.request("GET", "/openapi/v3")
-    assert index["paths"][f"apis/{GROUP}/{VERSION}"]["serverRelativeURL"] == f"/openapi/v3/apis/{GROUP}/{VERSION}?hash=1"
+    assert (
+        index["paths"][f"apis/{GROUP}/{VERSION}"]["serverRelativeURL"] == f"/openapi/v3/apis/{GROUP}/{VERSION}?hash=1"
+    )
     assert "apis/other" not in index["paths"] and "apis/apps/v1" in index["paths"]
     document = orjson.loads(await whole(await ask(front, "GET", f"/openapi/v3/apis/{GROUP}/{VERSION}", "hash=1")))
     assert document["components"]["schemas"] == {"Cat": {"type": "object"}}

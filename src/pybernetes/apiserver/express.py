@@ -138,7 +138,9 @@ class Express:
         if body is None:
             return None
         size = sum(map(len, body))
-        marks = self._seat("get" if name else "list", path, resource, namespace or self._own(resource, name), size, admitted)
+        marks = self._seat(
+            "get" if name else "list", path, resource, namespace or self._own(resource, name), size, admitted
+        )
         if marks is None:
             return None
         scope = "resource" if name else "namespace" if namespace else "cluster"
