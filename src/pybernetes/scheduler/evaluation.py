@@ -181,7 +181,7 @@ class Evaluator:
             others = [p for p in nominations.on(node) if p.priority >= pod.priority and p.uid != pod.uid]
             if any(_may_mind(pod, other) for other in others):
                 with self.with_pods(others, row):
-                    status = self.check(pod, row)
+                    status = self.check(pod, row, count_nominated=False)
                 if status is not None:
                     outcome.ok[row] = False
                     reasons = Reasons(self.profile.plugins[status.plugin], _single(self.table.capacity, row, status))

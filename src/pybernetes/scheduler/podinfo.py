@@ -85,7 +85,7 @@ class FactsCache:
             volumes,
             None
             if resized is None
-            else [(n, s.get("resources"), s.get("allocatedResources")) for n, s in resized.items()],
+            else [(n, s.get("resources"), s.get("allocatedResources"), s.get("infeasible")) for n, s in resized.items()],
         )
         signature = orjson.dumps(parts)
         found = self._facts.get(signature)
@@ -105,7 +105,7 @@ def _parse(signature: bytes, pod: Object, volumes: list[Object], resized: dict[s
     return Facts(
         signature=signature,
         requests=asked,
-        non_zero=non_zero_requests(pod, asked),
+        non_zero=non_zero_requests(pod, asked, resized),
         assumed=pod_requests(pod, missing=NON_ZERO),
         ports=host_ports(pod),
         selection=NodeSelection.of(

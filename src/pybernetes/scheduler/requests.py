@@ -47,6 +47,8 @@ def _container_requests(
     actual = status.get(container.get("name", ""))
     if actual:
         # While a container is resized in place, what it has and what it is to get both count: the larger one.
+        if actual.get("infeasible"):
+            asked.clear()
         _raise_to(asked, amounts((actual.get("resources") or {}).get("requests")))
         _raise_to(asked, amounts(actual.get("allocatedResources")))
     for name, value in missing.items():
@@ -69,8 +71,9 @@ def pod_requests(
     sidecars: Amounts = {}
     peak: Amounts = {}
     for container in spec.get("initContainers") or []:
-        own = _container_requests(container, missing, status)
-        if container.get("restartPolicy") == "Always":
+        sidecar = container.get("restartPolicy") == "Always"
+        own = _container_requests(container, missing, status if sidecar else {})
+        if sidecar:
             _add(sidecars, own)
             _raise_to(peak, sidecars)
         else:
@@ -85,25 +88,32 @@ def pod_requests(
     return {name: min(MOST, value) for name, value in total.items()}
 
 
-def non_zero_requests(pod: Object, asked: Amounts) -> tuple[int, int]:
+def non_zero_requests(
+    pod: Object, asked: Amounts, status: Mapping[str, Mapping[str, Any]] | None = None
+) -> tuple[int, int]:
     """CPU and memory as the node's non-zero sums count them; ``asked`` are the pod's requests."""
     missing = NON_ZERO
     if any(is_pod_level(n) for n in ((pod.get("spec") or {}).get("resources") or {}).get("requests") or {}):
         missing = {name: value for name, value in NON_ZERO.items() if not asked.get(name)}
-    found = pod_requests(pod, missing=missing) if missing else asked
+    found = pod_requests(pod, missing=missing, status=status) if missing else asked
     return found.get("cpu", 0), found.get("memory", 0)
 
 
 def resized_statuses(pod: Object) -> dict[str, Mapping[str, Any]]:
-    """Statuses of containers whose actual resources differ from the specified ones: a resize is under way."""
+    """Statuses of containers whose actual resources differ from the specified ones: a resize is under way.
+
+    Of a resize that the node can never grant, what is wished for does not count: the statuses say ``infeasible``.
+    """
     status = pod.get("status") or {}
+    pending = next((c for c in status.get("conditions") or () if c.get("type") == "PodResizePending"), {})
+    extra = {"infeasible": True} if pending.get("reason") == "Infeasible" else {}
     specified = {
         c.get("name", ""): (c.get("resources") or {}).get("requests")
         for field in ("containers", "initContainers")
         for c in (pod.get("spec") or {}).get(field) or ()
     }
     return {
-        entry["name"]: entry
+        entry["name"]: {**entry, **extra}
         for field in ("containerStatuses", "initContainerStatuses")
         for entry in status.get(field) or ()
         if entry.get("resources") and entry["resources"].get("requests") != specified.get(entry["name"])

@@ -8,5 +8,17 @@ where the two differ, one of them is wrong, and the property tests beside it say
 from .cluster import Cluster, Refusal
 from .cycle import WEIGHTS, answer, message
 from .preemption import Candidate, best, candidates, not_eligible
+from .resources import allocation_scores
 
-__all__ = ["WEIGHTS", "Candidate", "Cluster", "Refusal", "answer", "best", "candidates", "message", "not_eligible"]
+__all__ = [
+    "WEIGHTS",
+    "Candidate",
+    "Cluster",
+    "Refusal",
+    "allocation_scores",
+    "answer",
+    "best",
+    "candidates",
+    "message",
+    "not_eligible",
+]

@@ -129,19 +129,46 @@ def fit(cluster: Cluster, pod: dict, node: dict) -> Refusal | None:
 
 def least_allocated(cluster: Cluster, pod: dict, nodes: list) -> dict:
     """The mean over CPU and memory of the share that stays free."""
-    return {n["metadata"]["name"]: _free_share(cluster, pod, n) for n in nodes}
+    return allocation_scores(cluster, pod, nodes, "LeastAllocated", {"cpu": 1, "memory": 1}, [])
 
 
-def _free_share(cluster: Cluster, pod: dict, node: dict) -> int:
+def allocation_scores(cluster: Cluster, pod: dict, nodes: list, kind: str, weights: dict, shape: list) -> dict:
+    """NodeResourcesFit's strategies: the weighted mean over resources of what each one's use is worth."""
+    return {n["metadata"]["name"]: _allocation_score(cluster, pod, n, kind, weights, shape) for n in nodes}
+
+
+def _allocation_score(cluster: Cluster, pod: dict, node: dict, kind: str, weights: dict, shape: list) -> int:
     has, taken, asked = allocatable(node), used(cluster, node, scored_requests), scored_requests(pod)
-    shares = []
-    for name in ("cpu", "memory"):
-        capacity = has.get(name, 0)
-        if capacity == 0:
+    total = weight = 0
+    for name, each in weights.items():
+        capacity, wanted = has.get(name, 0), taken.get(name, 0) + asked.get(name, 0)
+        extended = name not in ("cpu", "memory", "ephemeral-storage")
+        if capacity == 0 or (extended and not asked.get(name)):
             continue
-        wanted = taken.get(name, 0) + asked.get(name, 0)
-        shares.append(0 if wanted > capacity else (capacity - wanted) * 100 // capacity)
-    return sum(shares) // len(shares) if shares else 0
+        share = _share(kind, wanted, capacity, shape)
+        if kind == "RequestedToCapacityRatio" and share <= 0:
+            continue
+        total, weight = total + share * each, weight + each
+    if weight == 0:
+        return 0
+    return math.floor(total / weight + 0.5) if kind == "RequestedToCapacityRatio" else total // weight
+
+
+def _share(kind: str, wanted: int, capacity: int, shape: list) -> int:
+    """0..100"""
+    if kind == "LeastAllocated":
+        return 0 if wanted > capacity else (capacity - wanted) * 100 // capacity
+    if kind == "MostAllocated":
+        return min(wanted, capacity) * 100 // capacity
+    utilization = 100 if wanted > capacity else wanted * 100 // capacity
+    points = [(u, score * 10) for u, score in shape]
+    if utilization <= points[0][0]:
+        return points[0][1]
+    for (left, low), (right, high) in zip(points, points[1:], strict=False):
+        if utilization <= right:
+            # Toward zero, as whole numbers are divided upstream.
+            return low + math.trunc((high - low) * (utilization - left) / (right - left))
+    return points[-1][1]
 
 
 # -- NodeResourcesBalancedAllocation -------------------------------------------------------------------------------
