@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import random
 
-from reference import Candidate, Cluster, Refusal
-
 from pybernetes.api.resources import (
     CSI_NODES,
     NAMESPACES,
@@ -26,6 +24,8 @@ from pybernetes.scheduler.model import StaticObjects, model_of
 from pybernetes.scheduler.profiles import default_evaluator
 from pybernetes.scheduler.victims import Budgets, VictimSearch
 from pybernetes.scheduler.victims import Candidate as FastCandidate
+
+from .reference import Candidate, Cluster, Refusal
 
 CODES = {Code.UNSCHEDULABLE: "Unschedulable", Code.UNRESOLVABLE: "UnschedulableAndUnresolvable"}
 LISTS = {

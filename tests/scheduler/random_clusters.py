@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from reference import Cluster
+from .reference import Cluster
 
 ZONE, HOST = "topology.kubernetes.io/zone", "kubernetes.io/hostname"
 ZONES, APPS = ("a", "b", "c"), ("web", "db", "cache")

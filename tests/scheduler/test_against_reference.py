@@ -10,12 +10,13 @@ import os
 from dataclasses import replace
 from random import Random
 
-import reference
-from fast import Fast
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from random_clusters import Maker
-from reference import Refusal
+
+from . import reference
+from .fast import Fast
+from .random_clusters import Maker
+from .reference import Refusal
 
 EXAMPLES = int(os.environ.get("PYBERNETES_PROPERTY_EXAMPLES", "0"))
 seeds = st.integers(0, 2**31).map(Random)

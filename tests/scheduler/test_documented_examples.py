@@ -5,10 +5,11 @@ from __future__ import annotations
 import copy
 
 import pytest
-import reference
-from fast import Fast
-from reference import Candidate, Cluster
-from test_against_reference import compare
+
+from . import reference
+from .fast import Fast
+from .reference import Candidate, Cluster
+from .test_against_reference import compare
 
 ZONE, HOST = "topology.kubernetes.io/zone", "kubernetes.io/hostname"
 REQUIRED, PREFERRED = (
