@@ -85,7 +85,9 @@ class FactsCache:
             volumes,
             None
             if resized is None
-            else [(n, s.get("resources"), s.get("allocatedResources"), s.get("infeasible")) for n, s in resized.items()],
+            else [
+                (n, s.get("resources"), s.get("allocatedResources"), s.get("infeasible")) for n, s in resized.items()
+            ],
         )
         signature = orjson.dumps(parts)
         found = self._facts.get(signature)
