@@ -105,7 +105,9 @@ def resized_statuses(pod: Object) -> dict[str, Mapping[str, Any]]:
     Of a resize that the node can never grant, what is wished for does not count: the statuses say ``infeasible``.
     """
     status = pod.get("status") or {}
-    pending = next((c for c in status.get("conditions") or () if c.get("type") == "PodResizePending"), {})
+    pending: Mapping[str, Any] = next(
+        (c for c in status.get("conditions") or () if c.get("type") == "PodResizePending"), {}
+    )
     extra = {"infeasible": True} if pending.get("reason") == "Infeasible" else {}
     specified = {
         c.get("name", ""): (c.get("resources") or {}).get("requests")
