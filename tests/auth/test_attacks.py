@@ -1,11 +1,13 @@
 """Attacks on a whole API server, as bytes on a connection: each is refused in upstream's words, and recorded."""
 
 import asyncio
+import hmac
+from base64 import b64encode, urlsafe_b64encode
 from urllib.parse import quote
 
 import orjson
 import pytest
-from attack_support import CA, FRONT_CA, GET_PODS, NOW, POD, SECRET, attacked_server, refused, request
+from attack_support import CA, FRONT_CA, GET_PODS, KEY, NOW, POD, SECRET, attacked_server, refused, request
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from pybernetes.client import signing
@@ -351,3 +353,78 @@ async def test_a_kubelet_reaches_no_other_nodes_secrets(attacked):
     token = "/api/v1/namespaces/default/serviceaccounts/default/token"
     assert (await attacked.as_certified(kubelet("n1"), "POST", token))[0] == 403
     assert attacked.record()["user"]["username"] == "system:node:n1"
+
+
+# -- records -----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_refused_creation_is_recorded_with_the_name_that_was_wanted(attacked):
+    rule = {"apiGroups": ["rbac.authorization.k8s.io"], "resources": ["*"], "verbs": ["create"]}
+    await attacked.grant("alice", [rule])
+    body = {"metadata": {"name": "mighty"}, "rules": [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}]}
+    roles = "/apis/rbac.authorization.k8s.io/v1/clusterroles"
+    assert (await attacked.ask("bob", "POST", roles, body))[0] == 403
+    assert "name" not in attacked.record()["objectRef"]  # nobody reads the body of one who may not write at all
+    body["rules"] = [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}]
+    assert (await attacked.ask("alice", "POST", roles, body))[0] == 403
+    assert attacked.record()["objectRef"]["name"] == "mighty"
+
+
+async def test_a_token_signed_with_the_public_key_as_a_secret_is_refused(attacked):
+    """Key confusion: the verifier must not take a public key for a shared secret."""
+    account = "/api/v1/namespaces/default/serviceaccounts"
+    await attacked.setup("POST", account, {"metadata": {"name": "default"}})
+    made = await attacked.setup("POST", f"{account}/default/token", {"spec": {}})
+    _, payload, _ = made["status"]["token"].split(".")
+    for secret in (signing.public_key_to_pem(KEY), signing.public_key_to_pem(KEY).strip(), b""):
+        for algorithm in ("HS256", "HS512", "hs256"):
+            head = urlsafe_b64encode(orjson.dumps({"alg": algorithm, "typ": "JWT"})).decode().rstrip("=")
+            digest = "sha512" if algorithm == "HS512" else "sha256"
+            mac = hmac.digest(secret, f"{head}.{payload}".encode(), digest)
+            token = f"{head}.{payload}.{urlsafe_b64encode(mac).decode().rstrip('=')}"
+            raw = f"GET /api/v1/pods HTTP/1.1\r\nHost: api\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
+            [(status, data)] = await attacked.raw(raw)
+            assert (status, orjson.loads(data)["message"]) == (401, "Unauthorized")
+            assert attacked.record()["responseStatus"]["code"] == 401
+            assert attacked.record()["user"] == {}
+
+
+async def test_rights_to_make_tokens_or_to_approve_are_no_rights_to_be_somebody(attacked):
+    """Further routes up: tokens of other accounts, certificates of masters, impersonated groups."""
+    for namespace in ("default", "kube-system"):
+        account = f"/api/v1/namespaces/{namespace}/serviceaccounts"
+        await attacked.setup("POST", account, {"metadata": {"name": "robot"}})
+    await attacked.grant("alice", [{"apiGroups": [""], "resources": ["serviceaccounts"], "verbs": ["*"]}], "default")
+    token = "/api/v1/namespaces/{}/serviceaccounts/robot/token"
+    await refused(attacked, "alice", "POST", token.format("default"), "serviceaccounts/token", body={"spec": {}})
+    await refused(attacked, "alice", "POST", token.format("kube-system"), "serviceaccounts/token", body={"spec": {}})
+    request_ = signing.new_request(signing.new_key(), signing.Subject("root", ("system:masters",)))
+    spec = {
+        "request": b64encode(request_).decode(),
+        "signerName": "kubernetes.io/kube-apiserver-client",
+        "usages": ["client auth", "digital signature"],
+    }
+    csrs = "/apis/certificates.k8s.io/v1/certificatesigningrequests"
+    rule = {"apiGroups": ["certificates.k8s.io"], "verbs": ["*"]}
+    names = ["certificatesigningrequests", "certificatesigningrequests/approval", "certificatesigningrequests/status"]
+    await attacked.grant("alice", [{**rule, "resources": names}])
+    status, message = await attacked.ask("alice", "POST", csrs, {"metadata": {"name": "up"}, "spec": spec})
+    assert status == 403 and "use of kubernetes.io/kube-apiserver-client signer with system:masters group" in message
+    spec["request"] = b64encode(signing.new_request(signing.new_key(), signing.Subject("root"))).decode()
+    status, made = await attacked.ask("alice", "POST", csrs, {"metadata": {"name": "up"}, "spec": spec})
+    assert status == 201 and made["spec"]["username"] == "alice"
+    condition = {"type": "Approved", "status": "True", "reason": "x", "message": "y"}
+    body = {**made, "status": {"conditions": [condition]}}
+    words = 'user not permitted to approve requests with signerName "kubernetes.io/kube-apiserver-client"'
+    await refused_by_admission(attacked, "alice", "PUT", f"{csrs}/up/approval", words, body)
+    body = {**made, "status": {"certificate": b64encode(CA.pem).decode()}}
+    words = 'user not permitted to sign requests with signerName "kubernetes.io/kube-apiserver-client"'
+    await refused_by_admission(attacked, "alice", "PUT", f"{csrs}/up/status", words, body)
+
+
+async def refused_by_admission(attacked, user, method, target, words, body):
+    """The authorizer allowed it, so the record says that; the answer and its record are a 403."""
+    status, message = await attacked.ask(user, method, target, body)
+    assert (status, words in message) == (403, True), message
+    record = attacked.record()
+    assert (record["responseStatus"]["code"], record["user"]["username"]) == (403, user)

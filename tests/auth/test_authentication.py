@@ -446,7 +446,7 @@ def test_token_request_answer(world):
         ("default", {"metadata": {"name": "x"}}, 422, 'TokenRequest.authentication.k8s.io "default" is invalid: metadata.name: Invalid value: "x": must match the service account name if specified'),
         ("default", {"spec": {"boundObjectRef": {"kind": "Pod", "apiVersion": "v1", "name": "q"}}}, 404, 'pods "q" not found'),
         ("default", {"spec": {"boundObjectRef": {"kind": "Job", "apiVersion": "batch/v1", "name": "q"}}}, 400, "cannot bind token to object of type batch/v1, Kind=Job"),
-        ("default", {"spec": {"boundObjectRef": {"kind": "Pod", "apiVersion": "v1", "name": "p", "uid": "zz"}}}, 409, 'Operation cannot be fulfilled on TokenRequest.authentication.k8s.io "p": the UID in the bound object reference (zz) does not match the UID in record. The object might have been deleted and then recreated'),
+        ("default", {"spec": {"boundObjectRef": {"kind": "Pod", "apiVersion": "v1", "name": "p", "uid": "zz"}}}, 409, 'Operation cannot be fulfilled on Pod "p": the UID in the bound object reference (zz) does not match the UID in record. The object might have been deleted and then recreated'),
         ("other", {"spec": {"boundObjectRef": {"kind": "Pod", "apiVersion": "v1", "name": "p"}}}, 400, 'cannot bind token for serviceaccount "other" to pod running with different serviceaccount name.'),
     ],
 )  # fmt: skip

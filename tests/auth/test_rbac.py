@@ -220,7 +220,7 @@ async def test_binding_in_a_namespace_counts_what_one_has_there():
 
 async def test_binding_to_a_role_that_is_not_there():
     failure = await refused(World(*HELD).grant(ALICE, CLUSTER_ROLE_BINDINGS, binding("x", "none", "User/bob")[1]))
-    assert (failure.code, failure.message) == (404, 'clusterroles.rbac.authorization.k8s.io "none" not found')
+    assert (failure.code, failure.message) == (404, 'clusterrolebindings.rbac.authorization.k8s.io "none" not found')
 
 
 async def test_aggregation_needs_everything():

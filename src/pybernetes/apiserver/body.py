@@ -85,7 +85,12 @@ def decode_object(request: Request, resource: Resource, options: WriteOptions, k
     Raises StatusError.
     """
     obj, duplicates = parse(request.body, content_type_of(request), resource.info.kind)
-    return check_object(obj, duplicates, request, resource, options)
+    found = check_object(obj, duplicates, request, resource, options)
+    if "record" in request.audit:
+        # As it was sent: names and uids that are given to it later are not what its sender asked for.
+        meta = found.get("metadata") or {}
+        request.audit["sent"] = {k: meta[k] for k in ("namespace", "name", "uid", "resourceVersion") if meta.get(k)}
+    return found
 
 
 def check_object(

@@ -13,11 +13,14 @@ from typing import Any
 import orjson
 
 from ..api import errors
-from ..api.errors import FieldError, bad_request, go_quote
+from ..api.errors import FieldError, bad_request
 from ..api.meta import Object, metadata, namespace_of
 from ..api.resources import GVK, GVR, SERVICE_ACCOUNTS, ResourceInfo, builtin_by_gvr
 from ..api.selectors import SelectorError, parse_field_selector, parse_label_selector
 from ..api.times import to_time
+from ..api.validation.errors import invalid_each
+from ..api.validation.formats import label_value_problems
+from ..api.validation.meta import validate_label_name
 from ..concurrency import Clock
 from ..hooks.admission import CREATE, AdmissionAttributes
 from ..hooks.authorization import Attributes, Decision
@@ -216,7 +219,7 @@ class Reviews:
     @staticmethod
     def _refuse(obj: Object, problems: Sequence[FieldError]) -> None:
         if problems:
-            raise errors.invalid(AUTHORIZATION, obj["kind"], "", problems)
+            raise errors.invalid(AUTHORIZATION, "", "", problems)  # upstream's reviews have lost their kind by then
 
     async def _decide(self, obj: Object, user: UserInfo) -> Object:
         attributes, evaluation_error = attributes_of(obj["spec"], user)
@@ -263,7 +266,8 @@ def _spec_problems(obj: Object, *, with_user: bool) -> list[FieldError]:
     problems: list[FieldError] = []
     if resource is not None and path is not None:
         detail = "cannot be specified in combination with resourceAttributes"
-        problems.append(errors.invalid_value("spec.nonResourceAttributes", path, detail))
+        shown = {"Path": path.get("path") or "", "Verb": path.get("verb") or ""}
+        problems.append(errors.invalid_value("spec.nonResourceAttributes", shown, detail))
     if resource is None and path is None:
         detail = "exactly one of nonResourceAttributes or resourceAttributes must be specified"
         problems.append(errors.invalid_value("spec.resourceAttributes", None, detail))
@@ -281,6 +285,27 @@ def _spec_problems(obj: Object, *, with_user: bool) -> list[FieldError]:
         elif not raw and not requirements:
             detail = f"when {where} is specified, requirements or rawSelector is required"
             problems.append(errors.required(f"{where}.requirements", detail))
+        for number, requirement in enumerate(requirements or ()):
+            problems += _requirement_problems(field, f"{where}.requirements[{number}]", requirement)
+    return problems
+
+
+def _requirement_problems(field: str, where: str, requirement: Mapping[str, Any]) -> list[FieldError]:
+    """An operator that we do not know is no error: the requirement is ignored, and that is said in the answer."""
+    key, operator, values = requirement.get("key") or "", requirement.get("operator"), requirement.get("values") or ()
+    problems = []
+    if field == "fieldSelector" and not key:
+        problems.append(errors.required(f"{where}.key", "must be specified"))
+    if operator in ("In", "NotIn"):
+        if not values:
+            problems.append(errors.required(f"{where}.values", "must be specified when `operator` is 'In' or 'NotIn'"))
+    elif operator in ("Exists", "DoesNotExist") and values:
+        words = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"
+        problems.append(errors.forbidden_field(f"{where}.values", words))
+    if field == "labelSelector":
+        problems += validate_label_name(key, f"{where}.key")
+        for number, value in enumerate(values):
+            problems += invalid_each(f"{where}.values[{number}]", value, label_value_problems(value))
     return problems
 
 
@@ -304,10 +329,11 @@ def attributes_of(spec: Mapping[str, Any], user: UserInfo) -> tuple[Attributes, 
         field_selector=field_selector,
         label_selector=label_selector,
     )
-    problems = [e for e in (field_error, label_error) if e]
-    if len(problems) > 1:
-        return attributes, f"[{', '.join(problems)}]"
-    return attributes, "".join(problems)
+    return attributes, "; ".join(e for e in (field_error, label_error) if e)
+
+
+def _ignored(field: str, terms: Sequence[str]) -> str:
+    return f"spec.resourceAttributes.{field} {'partially ' if terms else ''}ignored due to parse error"
 
 
 def _field_selector(selector: Mapping[str, Any]) -> tuple[str, str]:
@@ -315,17 +341,17 @@ def _field_selector(selector: Mapping[str, Any]) -> tuple[str, str]:
     if raw:
         try:
             return str(parse_field_selector(raw)), ""
-        except SelectorError as failure:
-            return "", f"spec.resourceAttributes.fieldSelector ignored due to parse error: {failure}"
-    terms = []
-    problem = ""
+        except SelectorError:
+            return "", _ignored("fieldSelector", ())
+    terms: list[str] = []
+    understood = True
     for r in selector.get("requirements") or ():
         operator, values = r.get("operator"), list(r.get("values") or [])
         if operator in ("In", "NotIn") and len(values) == 1:
             terms.append(f"{r.get('key')}{'=' if operator == 'In' else '!='}{values[0]}")
         else:
-            problem = f"{go_quote(operator)} is not a valid field selector operator"
-    return ",".join(terms), problem
+            understood = False
+    return ",".join(terms), "" if understood else _ignored("fieldSelector", terms)
 
 
 def _label_selector(selector: Mapping[str, Any]) -> tuple[str, str]:
@@ -333,10 +359,10 @@ def _label_selector(selector: Mapping[str, Any]) -> tuple[str, str]:
     if raw:
         try:
             return str(parse_label_selector(raw)), ""
-        except SelectorError as failure:
-            return "", f"spec.resourceAttributes.labelSelector ignored due to parse error: {failure}"
-    terms = []
-    problem = ""
+        except SelectorError:
+            return "", _ignored("labelSelector", ())
+    terms: list[str] = []
+    understood = True
     for r in selector.get("requirements") or ():
         key, values = r.get("key"), ",".join(r.get("values") or ())
         term = {
@@ -346,7 +372,7 @@ def _label_selector(selector: Mapping[str, Any]) -> tuple[str, str]:
             "DoesNotExist": f"!{key}",
         }.get(r.get("operator") or "")
         if term is None:
-            problem = f"{go_quote(r.get('operator'))} is not a valid label selector operator"
+            understood = False
         else:
             terms.append(term)
-    return ",".join(terms), problem
+    return ",".join(terms), "" if understood else _ignored("labelSelector", terms)

@@ -265,6 +265,8 @@ class Auditor:
         if record.impersonated is not None:
             parts += (b',"impersonatedUser":', record.impersonated)
         if level == METADATA:
+            if stage != RECEIVED and "sent" in request.audit:
+                about = _named(info, request.audit["sent"]) or about
             parts.append(about)
             if response is not None:
                 parts += (b',"responseStatus":', _status(record, response, None))
@@ -306,6 +308,12 @@ class Auditor:
             parts += (b',"responseObject":', orjson.dumps(returned))
 
 
+def _named(info: RequestInfo, meta: Mapping[str, Any]) -> bytes:
+    """The reference with what the sent object says of itself, as far as the path does not."""
+    target = _target(info)
+    return b',"objectRef":' + orjson.dumps(_completed(target, meta)) if target is not None and meta else b""
+
+
 def _completed(target: Mapping[str, Any], meta: Mapping[str, Any]) -> dict[str, Any]:
     found = dict(target)
     for field in ("namespace", "name", "uid", "resourceVersion"):
@@ -315,7 +323,8 @@ def _completed(target: Mapping[str, Any], meta: Mapping[str, Any]) -> dict[str, 
 
 
 def _status(record: Record, response: Response, returned: Any) -> bytes:
-    if response.status < 400 and not record.status_message:
+    whole = response.body
+    if response.status < 400 and not record.status_message and not _is_status(whole):
         return b'{"metadata":{},"code":%d}' % response.status
     fields: dict[str, Any] = {"metadata": {}}
     body = returned if isinstance(returned, dict) else _decoded(response.whole, False)
@@ -325,6 +334,11 @@ def _status(record: Record, response: Response, returned: Any) -> bytes:
         fields["message"] = record.status_message
     fields["code"] = response.status
     return orjson.dumps(fields)
+
+
+def _is_status(body: object) -> bool:
+    """What a delete may answer."""
+    return type(body) is bytes and body.startswith(b'{"kind":"Status"')
 
 
 def _decoded(body: bytes, without_managed_fields: bool) -> Any:

@@ -128,7 +128,7 @@ class TokenIssuer:
         kind, name = ref.get("kind") or "", ref.get("name") or ""
         gvr = {"Pod": PODS, "Node": NODES, "Secret": SECRETS}.get(kind) if not group else None
         if gvr is None:
-            shown = f"{group}/{version}" if group else version
+            shown = f"{group}/{version}"
             raise errors.bad_request(f"cannot bind token to object of type {shown}, Kind={kind}")
         obj = self._reader.get(gvr, "" if kind == "Node" else namespace, name)
         if obj is None:
@@ -148,8 +148,8 @@ class TokenIssuer:
         uid = ref.get("uid")
         if uid and uid != uid_of(obj):
             raise errors.conflict(
-                GROUP,
-                KIND,
+                "",
+                kind,
                 name,
                 f"the UID in the bound object reference ({uid}) does not match the UID in record. The object might have been "
                 "deleted and then recreated",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ...api.errors import StatusError, forbidden, go_quote
+from ...api.errors import forbidden, go_quote, not_found
 from ...api.meta import Object
 from ...api.resources import GVR
 from ...hooks.admission import CREATE, UPDATE, AdmissionAttributes
@@ -97,12 +97,8 @@ class RbacEscalation:
         except RoleMissing as failure:
             if resource is None:
                 raise forbidden(GROUP, attributes.gvr.resource, attributes.name, str(failure)) from failure
-            raise StatusError(
-                404,
-                "NotFound",
-                f"{resource}.{GROUP} {go_quote(name)} not found",
-                {"name": name, "group": GROUP, "kind": resource},
-            ) from failure
+            # Upstream says it of the binding's resource, with the role's name.
+            raise not_found(GROUP, attributes.gvr.resource, name) from failure
         self._require_held(attributes, role.get("rules") or ())
 
     def _missing(self, user: UserInfo, namespace: str, rules: Sequence[PolicyRule]) -> list[dict[str, list[str]]]:
