@@ -2,6 +2,8 @@
 
 import asyncio
 import random
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import orjson
 import pytest
@@ -139,6 +141,24 @@ async def test_a_batch_under_way_is_finished_before_the_last_one(tmp_path):
     await asyncio.wait([task])
     log.add(b"late\n")
     assert (tmp_path / "a.log").read_bytes() == b"".join(lines) + b"late\n"
+
+
+async def test_a_batch_whose_thread_never_began_is_written_at_the_end(tmp_path):
+    """All threads are busy when the batch is due, and still when everything stops."""
+    loop, release = asyncio.get_running_loop(), threading.Event()
+    pool = ThreadPoolExecutor(1)
+    loop.set_default_executor(pool)
+    busy = loop.run_in_executor(None, release.wait)
+    log = BatchingLog(RotatingFile(str(tmp_path / "a.log"), RealClock()), RealClock(), interval=0.0)
+    task = asyncio.ensure_future(log.run())
+    log.add(b"first\n")
+    while log._pending:
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task])
+    release.set()
+    await busy
+    assert (tmp_path / "a.log").read_bytes() == b"first\n"
 
 
 async def test_what_cannot_be_written_is_counted(tmp_path):

@@ -156,6 +156,8 @@ class BatchingLog:
         self._file, self._clock = file, clock
         self._interval, self._max_pending = interval, max_pending
         self._pending: list[Entry] = []
+        self._batch: list[bytes] = []
+        """What is to be written now."""
         self._wake = asyncio.Event()
         self._writing = threading.Lock()
         self._ended = False
@@ -180,9 +182,9 @@ class BatchingLog:
             while True:
                 await self._wake.wait()
                 await self._clock.sleep(self._interval)
-                lines = self._take()
+                self._batch = self._take()
                 # In a thread: a disk that stalls stalls nobody's request.
-                await asyncio.to_thread(self._write, lines)
+                await asyncio.to_thread(self._write_batch)
         finally:
             self._ended = True
             self.flush()
@@ -193,8 +195,10 @@ class BatchingLog:
         self._wake.clear()
         return _encoded(entries)
 
-    def _write(self, lines: Sequence[bytes]) -> None:
-        with self._writing:  # at the end a batch may still be under way in its thread
+    def _write_batch(self) -> None:
+        """Takes the batch itself: a thread that was cancelled before it began leaves it to ``flush``."""
+        with self._writing:
+            lines, self._batch = self._batch, []
             if self.dropped > self._said:
                 log.warning("audit events were dropped", count=self.dropped - self._said)
                 self._said = self.dropped
@@ -206,7 +210,9 @@ class BatchingLog:
 
     def flush(self) -> None:
         """Writes what waits, now, after what is being written."""
-        self._write(self._take())
+        self._write_batch()
+        self._batch = self._take()
+        self._write_batch()
 
 
 class BlockingLog:
