@@ -152,8 +152,9 @@ async def test_a_batch_whose_thread_never_began_is_written_at_the_end(tmp_path):
     log = BatchingLog(RotatingFile(str(tmp_path / "a.log"), RealClock()), RealClock(), interval=0.0)
     task = asyncio.ensure_future(log.run())
     log.add(b"first\n")
-    while log._pending:
+    for _ in range(10):
         await asyncio.sleep(0)
+    assert not log._pending
     task.cancel()
     await asyncio.wait([task])
     release.set()
