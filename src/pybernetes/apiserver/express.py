@@ -108,7 +108,7 @@ class Express:
         self._table = {
             (r.gvr.group, r.gvr.version, r.gvr.resource): r
             for r in server.registry
-            if r.dispatcher is not None and r.handler is None and type(r.json) is JsonView
+            if r.dispatcher is not None and r.handler is None and _is_plain(r)
         }
 
     def answer(self, target: str, admitted: Pass) -> tuple[bytes, ...] | None:
@@ -202,7 +202,7 @@ class Express:
         if len(rest) > 2 or not rest or not rest[-1]:
             return None
         resource = self._table.get((group, version, rest[0]))
-        if resource is None:
+        if resource is None or resource.pending is not None:
             return None
         return resource, namespace, rest[1] if len(rest) == 2 else ""
 
@@ -210,7 +210,7 @@ class Express:
         entry = resource.cache.get(namespace, name)
         if entry is None:
             return None
-        data = entry.data
+        data = entry.data if resource.versioning is None else resource.versioning.bytes(entry)
         if admitted.gzip and len(data) >= GZIP_THRESHOLD:
             return None
         return data, b"\n"
@@ -243,6 +243,13 @@ class Express:
         gvr, short = resource.gvr, self._server.metrics.short
         key = (verb, gvr.group, gvr.version, gvr.resource, "", scope)
         short[key] = short.get(key, 0) + 1
+
+
+def _is_plain(resource: Resource) -> bool:
+    """Whether the bytes of an object are known at once, and are all there is to say."""
+    if resource.versioning is not None:
+        return not resource.versioning.asks and not resource.warning
+    return type(resource.json) is JsonView
 
 
 def at_once(authorizer: Authorizer, attributes: Attributes) -> Verdict | None:

@@ -161,7 +161,7 @@ class Hub:
         self._loop = asyncio.get_running_loop()
         self._broken = self._loop.create_future()
         revision = await self.store.current_revision()
-        for dispatcher in self.dispatchers.values():
+        for dispatcher in list(self.dispatchers.values()):
             await self._load(dispatcher.cache, revision)
         self.revision = revision
         self._cancel = self.store.watch(ROOT, revision, self._deliver, self._failed, self._advance)
@@ -170,7 +170,7 @@ class Hub:
         if self._cancel is not None:
             self._cancel()
             self._cancel = None
-        for dispatcher in self.dispatchers.values():
+        for dispatcher in list(self.dispatchers.values()):
             dispatcher.close()
 
     def _failed(self, failure: StoreError) -> None:
@@ -207,7 +207,7 @@ class Hub:
         """History that we missed is gone: takes the newest state, and lets watchers begin anew where they must."""
         try:
             revision = await self.store.current_revision()
-            for dispatcher in self.dispatchers.values():
+            for dispatcher in list(self.dispatchers.values()):
                 page = await self.store.list(dispatcher.cache.prefix, revision=revision)
                 dispatcher.cache.reload(page.items, revision)
             self._advance(revision)

@@ -41,6 +41,12 @@ def embedded_errors(node: Node, value: Any, path: str) -> list[FieldError]:
     return found
 
 
+def resource_errors(node: Node, value: Any, path: str) -> list[FieldError]:
+    """Those of a value that may be an object itself, and of objects in it."""
+    own = _resource_errors(value, path) if node.embedded and isinstance(value, dict) else []
+    return own + embedded_errors(node, value, path)
+
+
 def _resource_errors(value: dict[str, Any], path: str) -> list[FieldError]:
     found = [errors.required(f"{path}.{name}") for name in ("apiVersion", "kind") if name not in value]
     for name in ("apiVersion", "kind"):

@@ -228,6 +228,13 @@ def unknown_fields(node: Node, value: Any) -> list[str]:
     return own + sorted(found) + sorted(p for p in metadata if not p.startswith("metadata."))
 
 
+def drops_something(node: Node, value: Any) -> bool:
+    """Whether a value has fields that its schema does not know; those of metadata do not count."""
+    found: list[str] = []
+    _unknown(node, value, "", found, [])
+    return bool(found)
+
+
 def _unknown(node: Node | None, value: Any, path: str, found: list[str], metadata: list[str]) -> None:
     if isinstance(value, list):
         for index, item in enumerate(value):

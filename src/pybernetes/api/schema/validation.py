@@ -32,7 +32,7 @@ from .formats import check_of
 from .node import LIST, Node
 
 MAX_ERRORS = 200
-_ROOT = "<nil>"
+ROOT = "<nil>"
 """How upstream prints the path of an error that has none."""
 
 
@@ -45,7 +45,7 @@ class _Result:
 
     def add(self, path: str, reason: str, body: str) -> None:
         if len(self.errors) < MAX_ERRORS:
-            self.errors.append(FieldError(path.removeprefix(".") or _ROOT, reason, body))
+            self.errors.append(FieldError(path.removeprefix(".") or ROOT, reason, body))
 
     def invalid(self, path: str, value: Any, words: str) -> None:
         self.add(path, "FieldValueInvalid", f"Invalid value: {go_quote(value)}: {path} in body {words}")
@@ -82,6 +82,14 @@ def validate(root: Node, obj: Any, old: Any = None) -> list[FieldError]:
     return found
 
 
+def validate_value(node: Node, value: Any) -> list[FieldError]:
+    """The errors of a value by the schema of its own place alone."""
+    try:
+        return _explain(node.openapi or {}, value, "", _NOTHING).errors
+    except RecursionError:
+        raise errors.bad_request("json: exceeded max depth") from None
+
+
 def validate_part(root: Node, obj: Any, old: Any, name: str) -> list[FieldError]:
     """The errors of one field of an object, as an update of that field alone is checked (the status subresource)."""
     schema = ((root.openapi or {}).get("properties") or {}).get(name)
@@ -90,7 +98,7 @@ def validate_part(root: Node, obj: Any, old: Any, name: str) -> list[FieldError]
         if schema is not None:
             before = old.get(name, _NOTHING)
             for error in _explain(schema, obj[name], "", before).errors:
-                path = name if error.path == _ROOT else f"{name}.{error.path}"
+                path = name if error.path == ROOT else f"{name}.{error.path}"
                 found.append(FieldError(path, error.reason, error.body))
         list_errors = list(_list_errors(root, obj, ""))
         if list_errors and not _list_errors(root, old, ""):

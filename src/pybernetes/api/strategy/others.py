@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..errors import go_quote
 from .base import (
     Obj,
     Strategy,
@@ -246,6 +247,21 @@ class CRDStrategy(_SpecStatus):
         known = status.get("storedVersions") or []
         if stored and stored not in known:
             new["status"] = {**status, "storedVersions": [*known, stored]}
+
+    def warnings_on_create(self, obj: Obj) -> list[str]:
+        return [f"unrecognized format {go_quote(f)}" for f in _unknown_formats(obj)]
+
+    def warnings_on_update(self, obj: Obj, old: Obj) -> list[str]:
+        known = set(_unknown_formats(old))
+        return [f"unrecognized format {go_quote(f)}" for f in _unknown_formats(obj) if f not in known]
+
+
+def _unknown_formats(crd: Mapping[str, Any]) -> list[str]:
+    from ..validation.custom_schema import unrecognized_formats
+
+    versions = (crd.get("spec") or {}).get("versions") or ()
+    schemas = [(v.get("schema") or {}).get("openAPIV3Schema") for v in versions]
+    return list(dict.fromkeys(f for s in schemas if s is not None for f in unrecognized_formats(s)))
 
 
 def _storage_version(crd: Mapping[str, Any]) -> str:

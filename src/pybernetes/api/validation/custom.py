@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from ..cel.rules import check_rules
 from ..errors import forbidden_field, go_quote, invalid_value, not_supported, required
 from ..schema import compile_structural
+from .custom_defaults import validate_defaults
 from .custom_schema import SchemaRules, has_defaults, validate_schema
 from .errors import Errors, Obj, invalid_each
 from .formats import dns_1035_label_problems, dns_subdomain_problems, size
@@ -134,7 +135,8 @@ def _schema(schema: Obj, path: str, rules: SchemaRules, *, has_status: bool) -> 
     found = validate_schema(schema, path, rules, has_status=has_status)
     if found or schema in rules.stored:
         return found
-    return check_rules(compile_structural(schema).root, path)
+    root = compile_structural(schema).root
+    return validate_defaults(root, path) + check_rules(root, path)
 
 
 def _subresources(subresources: Obj, path: str) -> Errors:

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..errors import forbidden_field, invalid_value, not_supported, required
 from ..regexes import PatternError, compile_pattern
+from ..schema.checking import known_format
 from .errors import Errors, Obj
 
 TYPES = ("array", "boolean", "integer", "number", "object", "string")
@@ -58,6 +59,15 @@ def _children(schema: Obj) -> Iterator[Obj]:
 
 def _anywhere(schema: Any, test: Callable[[Obj], bool]) -> bool:
     return isinstance(schema, dict) and (test(schema) or any(_anywhere(c, test) for c in _children(schema)))
+
+
+def unrecognized_formats(schema: Obj) -> Iterator[str]:
+    """The formats in a schema that nothing is checked by."""
+    format_ = schema.get("format")
+    if format_ and not known_format(schema):
+        yield format_
+    for child in _children(schema):
+        yield from unrecognized_formats(child)
 
 
 def has_defaults(schema: Obj) -> bool:
