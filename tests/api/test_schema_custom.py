@@ -285,3 +285,23 @@ def test_an_object_that_fits_has_nothing_to_drop() -> None:
         else:
             assert obj == before
     assert fitting > 200
+
+
+def test_lists_that_keep_what_is_unknown() -> None:
+    keep = {"x-kubernetes-preserve-unknown-fields": True}
+    known = {"type": "object", "properties": {"a": {"type": "object", "properties": {"b": STRING}}}}
+    schema = spec(
+        free={"type": "array", **keep},
+        half={"type": "array", "items": known, **keep},
+        none={"type": "array"},
+        bare={"type": "array", "items": known},
+    )
+    item = {"a": {"b": "1", "c": 2}, "d": 3}
+    obj = custom(**{name: [copy.deepcopy(item)] for name in ("free", "half", "none", "bare")})
+    assert schema.unknown_fields(copy.deepcopy(obj)) == [
+        "spec.bare[0].a.c", "spec.bare[0].d", "spec.half[0].a.c", "spec.none[0].a", "spec.none[0].d",
+    ]  # fmt: skip
+    schema.prune(obj)
+    assert obj["spec"] == {
+        "free": [item], "half": [{"a": {"b": "1"}, "d": 3}], "none": [{}], "bare": [{"a": {"b": "1"}}],
+    }  # fmt: skip

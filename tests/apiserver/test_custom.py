@@ -1,5 +1,6 @@
 """Custom resources: served, checked, watched, converted, removed."""
 
+import orjson
 import pytest
 
 from pybernetes.api.errors import StatusError
@@ -344,3 +345,37 @@ async def test_a_definition_that_changes_ends_watches(client):
     await client.update(CUSTOM_RESOURCE_DEFINITIONS, crd)
     seen += [e.object["metadata"]["name"] async for e in stream]
     assert seen == ["b"]
+
+
+async def test_a_default_status_is_there_from_the_beginning(client):
+    crd = definition(version(subresources={"status": {}}))
+    status = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]
+    status["default"] = {"ready": False}
+    await established(client, crd)
+    made = await client.create(WIDGETS, widget(status={"ready": True}))
+    assert made["status"] == {"ready": False}
+
+
+async def test_metadata_and_tables_are_watched_too(client):
+    await established(client, definition())
+    made = await client.create(WIDGETS, widget(spec={"size": 1}))
+    query = {"watch": "1", "resourceVersion": "0", "timeoutSeconds": "1", "fieldSelector": "metadata.name=a"}
+    for form, kind in (("PartialObjectMetadata", "PartialObjectMetadata"), ("Table", "Table")):
+        accept = f"application/json;as={form};v=v1;g=meta.k8s.io"
+        _, _, text = await client.request_raw("GET", "/apis/example.com/v1/widgets", query=query, accept=accept)
+        event = orjson.loads(text.splitlines()[0])
+        assert (event["type"], event["object"]["kind"]) == ("ADDED", kind)
+        row = event["object"]["rows"][0]["object"] if form == "Table" else event["object"]
+        assert row["metadata"]["uid"] == made["metadata"]["uid"] and "spec" not in row
+
+
+async def test_a_default_that_its_schema_refuses(client):
+    spec = {"type": "object", "properties": {"size": {"type": "integer", "default": "x"}}}
+    code, message = await failing(client.create(CUSTOM_RESOURCE_DEFINITIONS, definition(version(spec=spec))))
+    assert code == 422
+    assert message.endswith(
+        '.properties[size].default: Invalid value: "string":  in body must be of type integer: "string"'
+    )
+    spec["properties"]["size"] = {"type": "object", "default": {"a": 1}}
+    code, message = await failing(client.create(CUSTOM_RESOURCE_DEFINITIONS, definition(version(spec=spec))))
+    assert message.endswith('.properties[size].default: Invalid value: {"a":1}: must not have unknown fields')

@@ -96,9 +96,33 @@ def prune(node: Node, value: Any) -> None:
     """Drops unknown fields and forbidden nulls in place, and coerces the metadata of (embedded) objects."""
     if isinstance(value, dict):
         _prune_object(node, value)
-    elif isinstance(value, list) and node.items is not None:
+    elif isinstance(value, list):
+        items = items_of(node)
         for item in value:
-            prune(node.items, item)
+            if items is not None:
+                prune(items, item)
+            elif not node.preserve_unknown:
+                _empty(item)
+
+
+def items_of(node: Node) -> Node | None:
+    """The schema of a list's items. Where the list keeps what is unknown, they do too."""
+    items = node.items
+    if items is None or not node.preserve_unknown or items.preserve_unknown:
+        return items
+    kept: Node | None = node.compiled.get("items")
+    if kept is None:
+        kept = node.compiled["items"] = items.with_(preserve_unknown=True)
+    return kept
+
+
+def _empty(value: Any) -> None:
+    """Nothing is known of what is in here."""
+    if isinstance(value, dict):
+        value.clear()
+    elif isinstance(value, list):
+        for item in value:
+            _empty(item)
 
 
 def _prune_object(node: Node, value: dict[str, Any]) -> None:
@@ -167,14 +191,14 @@ def _compile_fits(node: Node) -> Fits:
     if node.kind in _GO:
         # What is no scalar where one belongs has no field that is known.
         return lambda value: value.__class__ is not dict and value.__class__ is not list
-    items = node.items
+    items = items_of(node)
     fields = {name: field.node for name, field in node.fields.items()}
     embedded, values, preserve = node.embedded, node.values, node.preserve_unknown
 
     def check(value: Any) -> bool:
         if value.__class__ is list:
             if items is None:
-                return all([not _holds_objects(item) for item in value])
+                return preserve or all([not _holds_objects(item) for item in value])
             return all([fits(items, item) for item in value])
         if value.__class__ is not dict:
             return True
@@ -237,8 +261,11 @@ def drops_something(node: Node, value: Any) -> bool:
 
 def _unknown(node: Node | None, value: Any, path: str, found: list[str], metadata: list[str]) -> None:
     if isinstance(value, list):
+        items = items_of(node) if node is not None else None
+        if items is None and node is not None and node.preserve_unknown:
+            return
         for index, item in enumerate(value):
-            _unknown(node.items if node is not None else None, item, f"{path}[{index}]", found, metadata)
+            _unknown(items, item, f"{path}[{index}]", found, metadata)
         return
     if not isinstance(value, dict):
         return

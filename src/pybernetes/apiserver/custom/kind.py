@@ -150,7 +150,14 @@ class CustomKind:
     def prepare_create(self, obj: Object, user: Mapping[str, Any]) -> None:
         if self.version.status:
             obj.pop("status", None)
+            self._default_status(obj)
         set_generation(obj, 1)
+
+    def _default_status(self, obj: Object) -> None:
+        """An object without status is read from the store with the default one."""
+        status = self.schema.root.fields.get("status")
+        if status is not None and status.node.default is not None and "status" not in obj:
+            self.schema.default(obj)
 
     def prepare_update(self, new: Object, old: Object, subresource: str, now: str) -> None:
         if subresource == "status":
@@ -161,6 +168,7 @@ class CustomKind:
                 new["status"] = old["status"]
             else:
                 new.pop("status", None)
+                self._default_status(new)
         changed = {k: v for k, v in new.items() if k != "metadata"} != {k: v for k, v in old.items() if k != "metadata"}
         set_generation(new, (old["metadata"].get("generation") or 0) + changed)
 
