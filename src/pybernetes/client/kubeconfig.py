@@ -50,14 +50,19 @@ def _bytes_of(entry: dict[str, Any], field: str, base: Path) -> bytes | None:
 
 
 def client_from_kubeconfig(
-    path: str | Path, *, clock: Clock | None = None, context: str = "", user_agent: str = "pybernetes"
+    path: str | Path,
+    *,
+    clock: Clock | None = None,
+    context: str = "",
+    user_agent: str = "pybernetes",
+    anonymous: bool = False,
 ) -> Client:
-    """A client for the current (or the named) context. Raises KubeconfigError."""
+    """A client for the current (or the named) context; ``anonymous``: without its user. Raises KubeconfigError."""
     document = load(path)
     base = Path(path).parent
     chosen = _named(document, "context", context or document.get("current-context") or "")
     cluster = _named(document, "cluster", chosen.get("cluster") or "")
-    user = _named(document, "user", chosen["user"]) if chosen.get("user") else {}
+    user = _named(document, "user", chosen["user"]) if chosen.get("user") and not anonymous else {}
     url = urlsplit(cluster.get("server") or "")
     if url.scheme not in ("http", "https") or not url.hostname:
         raise KubeconfigError(f"cluster server {cluster.get('server')!r} is not an http or https URL")

@@ -12,6 +12,7 @@ import random
 import signal
 import socket
 import ssl
+from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
 
@@ -21,6 +22,7 @@ import pybernetes
 
 from ..client.kubeconfig import KubeconfigError, client_from_kubeconfig
 from ..client.leases import LeadershipLost
+from ..client.rest import Client
 from ..concurrency import Clock, RealClock
 from ..concurrency.log import configure
 from .registry import UnknownController
@@ -71,7 +73,6 @@ IGNORED = {
     "--min-resync-period": "informers need no resync",
     "--controller-start-interval": "controllers start together",
     "--leader-elect-resource-lock": "it is a Lease",
-    "--use-service-account-credentials": "one identity is used",
     "--authentication-kubeconfig": "nothing is served that needs it",
     "--authorization-kubeconfig": "nothing is served that needs it",
     "--requestheader-client-ca-file": "nothing is served that needs it",
@@ -111,6 +112,7 @@ FLAGS: list[Any] = [
     click.option("--node-cidr-mask-size-ipv6", type=int, default=64, show_default=True, help="Size of a node's IPv6 network."),
     click.option("--root-ca-file", default="", help="The authority that pods shall trust (PEM)."),
     click.option("--service-account-private-key-file", default="", help="Signs long-lived ServiceAccount tokens (PEM)."),
+    click.option("--use-service-account-credentials/--no-use-service-account-credentials", default=False, help="Each controller acts as its own ServiceAccount."),
     click.option("--cluster-signing-cert-file", default="", help="Authority that signs certificates (PEM)."),
     click.option("--cluster-signing-key-file", default="", help="Its key."),
     click.option("--cluster-signing-duration", type=DURATION, default="8760h", show_default=True, help="The longest life of a certificate."),
@@ -188,6 +190,7 @@ async def serve(flags: dict[str, Any], clock: Clock, rng: random.Random) -> None
         renew_deadline=flags["leader_elect_renew_deadline"],
         retry_period=flags["leader_elect_retry_period"],
         lease=(flags["leader_elect_resource_namespace"], flags["leader_elect_resource_name"]),
+        identities=_identities(flags, client, clock) if flags["use_service_account_credentials"] else None,
         rng=rng,
     )
     version = {"major": "1", "minor": "36", "gitVersion": f"v{pybernetes.KUBERNETES_VERSION.lstrip('v')}"}
@@ -205,6 +208,20 @@ async def serve(flags: dict[str, Any], clock: Clock, rng: random.Random) -> None
         raise lost.exceptions[0] from None
     except* OSError as failures:
         raise failures.exceptions[0] from None
+
+
+def _identities(flags: dict[str, Any], root: Client, clock: Clock) -> Callable[[str], Client]:
+    """Clients of ServiceAccounts: the manager's own identity only asks for their tokens."""
+    from ..client.serviceaccounts import ServiceAccountTransport
+    from .accounts import NAMESPACE
+
+    def client_of(account: str) -> Client:
+        bare = client_from_kubeconfig(flags["kubeconfig"], clock=clock, anonymous=True)
+        transport = ServiceAccountTransport(bare.transport, root, clock, NAMESPACE, account)
+        agent = f"kube-controller-manager/{NAMESPACE}:{account}"
+        return Client(transport, clock=clock, user_agent=agent)
+
+    return client_of
 
 
 def _tls(flags: dict[str, Any]) -> ssl.SSLContext | None:

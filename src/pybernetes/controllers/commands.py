@@ -26,6 +26,7 @@ class Update:
     gvr: GVR
     obj: Object
     subresource: str = ""
+    unless_missing: bool = False
 
 
 @dataclass(frozen=True, slots=True)

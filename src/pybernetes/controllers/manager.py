@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 from ..client.informer import InformerFactory
 from ..client.leases import LeaderElector
@@ -12,6 +13,7 @@ from ..client.rest import Client
 from ..client.sharing import sharing_transforms
 from ..concurrency import Clock, logger
 from . import registry
+from .accounts import ACCOUNTS
 from .metrics import Metrics
 from .runtime import Controller, ControllerContext
 from .settings import Settings
@@ -22,7 +24,10 @@ LEASE_NAMESPACE, LEASE_NAME = "kube-system", "kube-controller-manager"
 
 
 class ControllerManager:
-    """``informers`` are those of a process that has some already, and runs them. ``run`` works until cancelled. It raises LeadershipLost where the lease is lost: the process should end then, for only
+    """``informers`` are those of a process that has some already, and runs them. ``identities`` gives the client of a
+    ServiceAccount in kube-system: each controller acts as its own then, while informers read for all of them.
+
+    ``run`` works until cancelled. It raises LeadershipLost where the lease is lost: the process should end then, for only
     a fresh start is sure to act on nothing that it believed before."""
 
     def __init__(
@@ -39,6 +44,7 @@ class ControllerManager:
         retry_period: float = 2.0,
         lease: tuple[str, str] = (LEASE_NAMESPACE, LEASE_NAME),
         informers: InformerFactory | None = None,
+        identities: Callable[[str], Client] | None = None,
         metrics: Metrics | None = None,
         rng: random.Random | None = None,
     ) -> None:
@@ -49,7 +55,7 @@ class ControllerManager:
         self._entries = registry.known()
         self.names = registry.choose(controllers, self._entries)
         self.controllers: list[Controller] = []
-        self._leader_elect, self._shared = leader_elect, informers
+        self._leader_elect, self._shared, self._identities = leader_elect, informers, identities
         self._elector = LeaderElector(
             client,
             clock,
@@ -79,7 +85,10 @@ class ControllerManager:
         context = ControllerContext(
             self.client, informers, self.clock, self.settings, self._rng, queue_metrics=self.metrics.queue
         )
-        self.controllers = [registry.build(name, self._entries[name], context) for name in self.names]
+        clients: dict[str, Client] = {}
+        self.controllers = [
+            registry.build(name, self._entries[name], self._context_of(name, context, clients)) for name in self.names
+        ]
         self.metrics.leading.labels(LEASE_NAME).set(1)
         log.info("controllers start", count=len(self.controllers))
         try:
@@ -91,6 +100,14 @@ class ControllerManager:
         finally:
             self.controllers = []
             self.metrics.leading.labels(LEASE_NAME).set(0)
+
+    def _context_of(self, name: str, context: ControllerContext, clients: dict[str, Client]) -> ControllerContext:
+        account = ACCOUNTS.get(name)
+        if self._identities is None or account is None:
+            return context
+        if account not in clients:
+            clients[account] = self._identities(account)
+        return replace(context, client=clients[account])
 
     async def _run_one(self, controller: Controller) -> None:
         self.metrics.started.labels(controller.name).set(1)

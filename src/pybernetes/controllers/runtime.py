@@ -277,7 +277,11 @@ class Controller:
                     if not (command.unless_exists and failure.reason == "AlreadyExists"):
                         raise
             case Update():
-                await self.writer.update(command.gvr, command.obj, command.subresource)
+                try:
+                    await self.writer.update(command.gvr, command.obj, command.subresource)
+                except StatusError as failure:
+                    if not (command.unless_missing and failure.reason == "NotFound"):
+                        raise
             case Patch():
                 await self._patch(command)
             case Delete():

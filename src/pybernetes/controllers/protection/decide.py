@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ...api.meta import Object, controller_of, finalizers_of, is_deleting, metadata, name_of, namespace_of, uid_of
+from ...api.meta import Object, controller_of, finalizers_of, is_deleting, name_of, uid_of
 from ...api.resources import GVR
-from ..commands import Command, Patch
+from ..commands import Command, Update
 from ..pods import is_terminal, node_of
+from ..values import with_metadata
 
 CLAIM_FINALIZER = "kubernetes.io/pvc-protection"
 VOLUME_FINALIZER = "kubernetes.io/pv-protection"
@@ -44,7 +45,6 @@ def without_finalizer(gvr: GVR, obj: Object, finalizer: str) -> list[Command]:
     return [_set(gvr, obj, [f for f in finalizers_of(obj) if f != finalizer])]
 
 
-def _set(gvr: GVR, obj: Object, finalizers: list[str]) -> Patch:
-    meta = {"resourceVersion": metadata(obj).get("resourceVersion"), "uid": uid_of(obj)}
-    patch = {"metadata": {**meta, "finalizers": finalizers or None}}
-    return Patch(gvr, namespace_of(obj), name_of(obj), patch, unless_missing=True)
+def _set(gvr: GVR, obj: Object, finalizers: list[str]) -> Command:
+    # The roles of these controllers allow to update and not to patch.
+    return Update(gvr, with_metadata(obj, finalizers=finalizers), unless_missing=True)
