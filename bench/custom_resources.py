@@ -1,7 +1,7 @@
 """Measures custom resources: starting with 1,000 definitions, discovery, the life of a definition, CPU of a create.
 
     python bench/custom_resources.py [--definitions 1000] [--creates 2000] [--json FILE]
-    python bench/custom_resources.py --peer KUBECONFIG      # the same requests to another server, in turns
+    python bench/custom_resources.py --peer URL [--peer-token TOKEN] [--peer-pid PID]      # the same requests to another one
 
 Starts ``p8s apiserver`` on SQLite in a process of its own, twice: once to install the definitions, once to measure how
 soon it is ready with them. Each definition has a schema of ``--fields`` fields. Only ratios within one run mean anything
@@ -238,7 +238,8 @@ def main() -> None:
     parser.add_argument("--definitions", type=int, default=1000)
     parser.add_argument("--fields", type=int, default=200)
     parser.add_argument("--creates", type=int, default=2000)
-    parser.add_argument("--peer", default="", metavar="URL", help="another server, with the token 'bench'")
+    parser.add_argument("--peer", default="", metavar="URL", help="another server, empty")
+    parser.add_argument("--peer-token", default=TOKEN)
     parser.add_argument("--peer-pid", type=int, default=0)
     parser.add_argument("--json", default="")
     options = parser.parse_args()
@@ -255,7 +256,7 @@ def main() -> None:
                 **measure(server, options),
             }
     if options.peer:
-        peer = Server(options.peer, TOKEN, options.peer_pid)
+        peer = Server(options.peer, options.peer_token, options.peer_pid)
         each = install(peer, options.definitions, options.fields)
         results["peer"] = {"define, ms each": 1000 * each, **measure(peer, options)}
     report(results)

@@ -65,7 +65,7 @@ class Answerer:
             await resource.pending()
         if resource.warning:
             request.warnings.append(resource.warning)
-        if request.method == "HEAD" and info.subresource != "proxy":
+        if request.method == "HEAD" and info.subresource != "proxy" and resource.kind.builtin:
             raise method_not_allowed()
         if info.subresource:
             self._check_scope(info, resource)

@@ -70,6 +70,13 @@ def unrecognized(kind: str, why: str, body: bytes) -> str:
     return f"the object provided is unrecognized (must be of type {kind}): {why} ({summary})"
 
 
+def strict_words(problems: list[str]) -> str:
+    """Problems in one line; those that the YAML decoder has found come together as it tells them."""
+    lines = [p for p in problems if p.startswith("line ")]
+    rest = [p for p in problems if not p.startswith("line ")]
+    return ", ".join(["yaml: unmarshal errors:" + "".join(f"\n  {line}" for line in lines)] * bool(lines) + rest)
+
+
 def unknown(paths: list[str]) -> list[str]:
     """Unknown fields in upstream's words."""
     return [f'unknown field "{path}"' for path in paths] if paths else paths
@@ -124,7 +131,7 @@ def check_object(
             # Typed objects are read in one go; custom ones are read first and pruned after.
             problems = in_order(request.body, strangers)
         if options.validation == STRICT:
-            listed = ", ".join(problems)
+            listed = strict_words(problems)
             raise bad_request(cannot_be_handled(kind, gvk.version, gvk.kind, f"strict decoding error: {listed}"))
         request.warnings += problems
     result["apiVersion"], result["kind"] = api_version, kind

@@ -24,7 +24,7 @@ from ..api.errors import (
 from ..api.meta import Object
 from ..api.schema import decode, duplicate_fields
 from ..api.schema.mismatch import json_kind
-from .body import parse_yaml, unknown
+from .body import parse_yaml, strict_words, unknown
 from .options import IGNORE, STRICT, WriteOptions
 from .registry import Resource
 from .request import Request, RequestInfo
@@ -151,11 +151,10 @@ class Patcher:
         """Server-side apply: ``old`` is None for an object that does not exist yet."""
         kind, resource, patch = self._resource.kind, self._resource, self._patch
         self._check_identity(patch)
-        # The fields of a custom resource are told by its schema alone, when the patch is merged.
-        strangers = kind.decode_noting(patch)[1] if kind.builtin else []
-        problems = self._duplicates + unknown(strangers) if self._options.validation != IGNORE else []
+        # Unknown fields are found when the patch is merged: there they are no matter of strictness.
+        problems = self._duplicates if self._options.validation != IGNORE else []
         if problems and self._options.validation == STRICT:
-            raise bad_request(f"error strict decoding YAML: {', '.join(problems)}")
+            raise bad_request(f"error strict decoding YAML: error converting YAML to JSON: {strict_words(problems)}")
         self._request.warnings += problems
         new = kind.apply(
             old, patch, self._options.manager, self._info.subresource, self._now, bool(self._options.force)
