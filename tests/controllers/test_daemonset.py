@@ -2,6 +2,7 @@
 
 import asyncio
 
+import orjson
 import pytest
 
 from pybernetes.api.resources import CONTROLLER_REVISIONS, DAEMON_SETS, EVENTS, NODES, PODS
@@ -70,6 +71,9 @@ def test_one_on_every_node_also_on_later_ones(everywhere):
             pod["metadata"]["labels"]["controller-revision-hash"]
             == revision["metadata"]["labels"]["controller-revision-hash"]
         )
+        # Clients look for the revision of a template by its bytes, which Go writes in the order of the keys.
+        assert orjson.dumps(revision["data"]) == orjson.dumps(revision["data"], option=orjson.OPT_SORT_KEYS)
+        assert revision["data"]["spec"]["template"]["$patch"] == "replace"
         assert world.api.get(DAEMON_SETS, "default", "agent")["status"] == {
             "currentNumberScheduled": 5,
             "numberMisscheduled": 0,

@@ -384,6 +384,39 @@ def test_a_pod_that_does_not_fit_is_rejected(play):
     play(test)
 
 
+def test_what_somebody_advertises_in_the_capacity_is_allocatable(play):
+    """ "Advertise Extended Resources for a Node": only the capacity is patched."""
+    name = "example.com/dongle"
+
+    async def status_of(node):
+        return (await node.client.get(NODES, "node"))["status"]
+
+    async def test(node):
+        patch = {"status": {"capacity": {name: "2"}}}
+        await node.client.patch(NODES, "node", patch, subresource="status")
+        # A pod that comes before the node has seen it is not turned away for it.
+        dongle = {"requests": {name: "1"}, "limits": {name: "1"}}
+        await node.create(pod(container("c", resources=dongle), meta={"name": "first"}))
+        await node.until(ready, "first")
+        await node.clock.sleep(15)
+        seen = await status_of(node)
+        assert (seen["capacity"][name], seen["allocatable"][name]) == ("2", "2")
+        version = (await node.client.get(NODES, "node"))["metadata"]["resourceVersion"]
+        await node.clock.sleep(60)
+        assert (await node.client.get(NODES, "node"))["metadata"]["resourceVersion"] == version
+        await node.create(
+            pod(container("c", resources={"requests": {name: "2"}, "limits": {name: "2"}}), meta={"name": "second"})
+        )
+        failed = await node.until_phase("Failed", "second")
+        assert failed["status"]["reason"] == f"OutOf{name}"
+        await node.client.patch(NODES, "node", {"status": {"capacity": {name: None}}}, subresource="status")
+        await node.clock.sleep(15)
+        seen = await status_of(node)
+        assert name not in seen["capacity"] and name not in seen["allocatable"]
+
+    play(test)
+
+
 # -- restarts of the kubelet ---------------------------------------------------------------------------------------------
 
 

@@ -278,12 +278,16 @@ def test_run_as_non_root(context, uid, user, message):
 NODE = {
     "metadata": {"name": "n", "labels": {"zone": "a", "kubernetes.io/os": "linux"}},
     "spec": {},
-    "status": {"allocatable": {"cpu": "2", "memory": "4Gi", "pods": "3"}},
+    "status": {"allocatable": {"cpu": "2", "memory": "4Gi", "pods": "3", "example.com/dongle": "2"}},
 }
 
 
 def asks(cpu="0", memory="0", **spec):
     return pod(container("c", resources={"requests": {"cpu": cpu, "memory": memory}}), **spec)
+
+
+def needs(name, amount):
+    return pod(container("c", resources={"requests": {name: amount}, "limits": {name: amount}}))
 
 
 @pytest.mark.parametrize(
@@ -298,6 +302,9 @@ def asks(cpu="0", memory="0", **spec):
         (pod(container("c", ports=[{"hostPort": 80, "hostIP": "1.1.1.1", "containerPort": 1}])), [pod(container("d", ports=[{"hostPort": 80, "hostIP": "2.2.2.2", "containerPort": 2}]))], None),
         (pod(securityContext={"sysctls": [{"name": "kernel.msgmax", "value": "1"}]}), [], "SysctlForbidden"),
         (pod(os={"name": "windows"}), [], "PodOSNotSupported"),
+        (needs("example.com/dongle", "2"), [], None),
+        (needs("example.com/dongle", "2"), [needs("example.com/dongle", "1")], "OutOfexample.com/dongle"),
+        (needs("example.com/unknown", "2"), [], None),
     ],
 )  # fmt: skip
 def test_admission(p, others, reason):

@@ -16,16 +16,20 @@ from ..api.resources import CONTROLLER_REVISIONS
 from ..client.rest import STRATEGIC_MERGE_PATCH
 from .claims import adoption_patch
 from .runtime import Controller
-from .values import deep_copy, fnv32a, safe_encode, semantic
+from .values import fnv32a, safe_encode, semantic
 
 HASH_LABEL = "controller.kubernetes.io/hash"
 REVISION_LABEL = "controller-revision-hash"
 
 
 def template_data(owner: Object) -> Object:
-    """What a revision keeps: a strategic merge patch that puts the template in place of another."""
-    template = deep_copy((owner.get("spec") or {}).get("template") or {})
-    return {"spec": {"template": {**template, "$patch": "replace"}}}
+    """What a revision keeps: a strategic merge patch that puts the template in place of another.
+
+    Its keys are sorted, as Go writes maps: clients find the revision of a template by comparing the bytes (kubectl's undo does).
+    """
+    template = {**((owner.get("spec") or {}).get("template") or {}), "$patch": "replace"}
+    data: Object = orjson.loads(orjson.dumps({"spec": {"template": template}}, option=orjson.OPT_SORT_KEYS))
+    return data
 
 
 def template_in(revision: Object) -> Object:

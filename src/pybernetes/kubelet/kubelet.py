@@ -28,7 +28,7 @@ from .images import ImageManager
 from .interfaces import ContainerRef
 from .node.cleaning import Cleaner
 from .node.evicting import Evictor
-from .node.machine import Machine, read_machine
+from .node.machine import Machine, read_machine, with_extended
 from .node.reporting import NodeReporter
 from .node.shutdown import NOT_READY, REJECT_MESSAGE, REJECT_REASON, Shutdown, inhibited
 from .objects import ObjectCache
@@ -346,7 +346,9 @@ class Kubelet:
         """The node as the API has it, else as it would be registered."""
         found = self._nodes.get("", self.settings.node_name) if self._nodes is not None else None
         node = found or self.reporter.fresh_node()
-        return {**node, "status": {**(node.get("status") or {}), "allocatable": self.machine.allocatable}}
+        status = node.get("status") or {}
+        _, allocatable = with_extended(self.machine, status)
+        return {**node, "status": {**status, "allocatable": allocatable}}
 
     # -- static pods -----------------------------------------------------------------------------------------------
 

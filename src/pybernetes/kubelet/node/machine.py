@@ -9,8 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
-from ...api.quantity import BINARY_SI, format_quantity, parse_quantity, quantity_value
+from ...api.pod_resources import is_native
+from ...api.quantity import BINARY_SI, canonical_quantity, format_quantity, parse_quantity, quantity_value
 from ..runtime.archive import go_architecture
 from ..settings import KubeletSettings
 
@@ -142,7 +144,10 @@ def resources(machine: Machine, settings: KubeletSettings) -> tuple[dict[str, st
             allocatable[name] = f"{int(left) // 1024}Ki"
         else:
             allocatable[name] = format_quantity(left)
-    return capacity, allocatable
+    # As the API server will write them: what differs in spelling alone would be reported anew each time.
+    return {k: canonical_quantity(v) for k, v in capacity.items()}, {
+        k: canonical_quantity(v) for k, v in allocatable.items()
+    }
 
 
 def _eviction_reserve(settings: KubeletSettings, disk: int, memory: int) -> dict[str, int]:
@@ -166,3 +171,12 @@ def amount_of(threshold: str, total: int) -> int:
 
 def family(addresses: Sequence[str]) -> str:
     return "IPv6" if addresses and ":" in addresses[0] else "IPv4"
+
+
+def with_extended(machine: Machine, status: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
+    """(capacity, allocatable) with the extended resources that somebody has advertised in the node's capacity.
+
+    Specified by "Advertise Extended Resources for a Node": all of such a capacity is allocatable.
+    """
+    extended = {name: amount for name, amount in (status.get("capacity") or {}).items() if not is_native(name)}
+    return {**extended, **machine.capacity}, {**extended, **machine.allocatable}

@@ -21,7 +21,7 @@ from ...concurrency import Backoff, logger
 from ..context import Context
 from ..cri import CRIError
 from ..cri.codec import Message
-from .machine import Machine
+from .machine import Machine, with_extended
 
 log = logger("kubelet.node")
 
@@ -200,12 +200,13 @@ class NodeReporter:
 
     async def _status(self, old: Mapping[str, Any]) -> Object:
         machine, settings = self._machine, self._settings
+        capacity, allocatable = with_extended(machine, old)
         addresses = [{"type": "InternalIP", "address": a} for a in machine.addresses]
         addresses.append({"type": "Hostname", "address": machine.hostname or settings.node_name})
         status: Object = {
             "addresses": addresses,
-            "capacity": dict(machine.capacity),
-            "allocatable": dict(machine.allocatable),
+            "capacity": capacity,
+            "allocatable": allocatable,
             "conditions": self._conditions(old),
             "daemonEndpoints": {"kubeletEndpoint": {"Port": settings.port}},
             "nodeInfo": {
@@ -269,6 +270,10 @@ class NodeReporter:
             return
         self._tell_changes(old, new)
         changed = {k: v for k, v in new.items() if v != old.get(k)}
+        for field in ("capacity", "allocatable"):
+            if field in changed:
+                gone = (old.get(field) or {}).keys() - new[field].keys()
+                changed[field] = {**new[field], **dict.fromkeys(gone)}
         if "addresses" in changed:
             # A list that merges by type cannot hold two of one type: it is replaced as a whole.
             changed["addresses"] = [*new["addresses"], {"$patch": "replace"}]

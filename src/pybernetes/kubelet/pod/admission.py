@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ...api.pod_resources import is_native
 from ...api.quantity import parse_quantity
 from .model import Object, containers_of, init_containers_of, is_critical, is_sidecar, is_static, spec_of
 from .qos import pod_resources, qos_class
@@ -91,6 +92,8 @@ def short_of(pod: Object, node: Object, others: Sequence[Object]) -> Rejection |
         for name, value in pod_resources(other, "requests").items():
             used[name] = used.get(name, 0) + _number(name, value)
     for name, value in pod_resources(pod, "requests").items():
+        if name not in allocatable and not is_native(name):
+            continue  # the scheduler counts what the node does not know of (resources of the cluster, or not yet seen here)
         asked, capacity = _number(name, value), _number(name, allocatable.get(name, 0))
         if asked and asked > capacity - used.get(name, 0):
             missing.append((name, asked, used.get(name, 0), capacity))
