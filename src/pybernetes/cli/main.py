@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "status": ("pybernetes.cli.up:status", "Show the cluster's processes and nodes."),
     "kubeconfig": ("pybernetes.cli.up:kubeconfig", "Print the administrator's kubeconfig, or its path."),
     "logs": ("pybernetes.cli.up:logs", "Show a component's log."),
+    "why": ("pybernetes.cli.why:why", "Why is a pod where it is, or nowhere, and what would change that?"),
     "image": ("pybernetes.cli.image:image", "Load and list the nodes' container images."),
     "apiserver": ("pybernetes.apiserver.command:apiserver", "Run an API server (kube-apiserver's flags)."),
     "controller-manager": (

@@ -56,16 +56,20 @@ def client_from_kubeconfig(
     context: str = "",
     user_agent: str = "pybernetes",
     anonymous: bool = False,
+    server: str = "",
 ) -> Client:
-    """A client for the current (or the named) context; ``anonymous``: without its user. Raises KubeconfigError."""
+    """A client for the current (or the named) context; ``anonymous``: without its user; ``server``: at another URL.
+
+    Raises KubeconfigError.
+    """
     document = load(path)
     base = Path(path).parent
     chosen = _named(document, "context", context or document.get("current-context") or "")
     cluster = _named(document, "cluster", chosen.get("cluster") or "")
     user = _named(document, "user", chosen["user"]) if chosen.get("user") and not anonymous else {}
-    url = urlsplit(cluster.get("server") or "")
+    url = urlsplit(server or cluster.get("server") or "")
     if url.scheme not in ("http", "https") or not url.hostname:
-        raise KubeconfigError(f"cluster server {cluster.get('server')!r} is not an http or https URL")
+        raise KubeconfigError(f"cluster server {server or cluster.get('server')!r} is not an http or https URL")
     tls = None
     if url.scheme == "https":
         tls = tls_context(

@@ -14,6 +14,7 @@ from ..client.rest import Client
 from ..concurrency import Clock, logger
 from ..streams.http_server import HttpRequest, HttpResponse, HttpServer
 from .configuration import Configuration
+from .explaining import Explaining
 from .limiting import limited
 from .scheduler import Scheduler
 from .slimming import Slimmer
@@ -38,6 +39,7 @@ class Running:
         self._client = limited(client, clock, qps, burst) if qps > 0 else client
         self._clock, self._config, self._rng = clock, config, rng
         self.scheduler: Scheduler | None = None
+        self._explaining = Explaining(self._client)
 
     async def lead(self) -> None:
         """Schedules until cancelled."""
@@ -59,9 +61,11 @@ class Running:
         await HttpServer(self._answer, clock=self._clock, host=host, port=port, tls=tls).run()
 
     async def _answer(self, request: HttpRequest) -> HttpResponse:
+        root, _, check = request.path.strip("/").partition("/")
+        if root == "why":
+            return await self._explaining.answer(request, self.scheduler)
         if request.method not in ("GET", "HEAD"):
             return HttpResponse(405, b"method not allowed\n", _TEXT)
-        root, _, check = request.path.strip("/").partition("/")
         if root == "metrics" and not check:
             text = self.scheduler.metrics_text() if self.scheduler is not None else b""
             return HttpResponse(200, text, "text/plain; version=0.0.4; charset=utf-8")

@@ -30,7 +30,7 @@ from ..hooks.scheduling import (
 )
 from .binding import Binder, Binding, WaitingPod
 from .configuration import Configuration
-from .evaluation import Outcome, failure_message
+from .evaluation import Evaluator, Outcome, failure_message
 from .framework import Profile
 from .handle import SchedulerHandle
 from .metrics import Metrics
@@ -154,6 +154,11 @@ class Scheduler:
             if self._clock.monotonic() - turn > TURN_SECONDS:
                 await self._clock.sleep(0)
                 turn = self._clock.monotonic()
+
+    def evaluator(self, profile: str) -> Evaluator:
+        """Who answers questions about pods of a profile."""
+        found: Evaluator = self._handles[profile].evaluator
+        return found
 
     def metrics_text(self) -> bytes:
         """The metrics, for whoever serves them."""

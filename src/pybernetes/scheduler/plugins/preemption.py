@@ -60,7 +60,7 @@ class DefaultPreemption(Plugin):
         outcome: Outcome | None = state.get(OUTCOME)
         if outcome is None:
             return PostFilterResult(None)
-        problem = self._not_eligible(outcome, diagnosis)
+        problem = self.not_eligible(outcome, diagnosis)
         if problem:
             return PostFilterResult(None, self._unschedulable(problem))
         candidate, statuses = self.search(outcome, diagnosis)
@@ -82,7 +82,8 @@ class DefaultPreemption(Plugin):
             )
         return self._search.search(outcome, diagnosis, Budgets(self._handle.objects.list(POD_DISRUPTION_BUDGETS)))
 
-    def _not_eligible(self, outcome: Outcome, diagnosis: Diagnosis) -> str:
+    def not_eligible(self, outcome: Outcome, diagnosis: Diagnosis) -> str:
+        """Why the pod may not preempt at all."""
         pod = outcome.pod
         if (pod.object.get("spec") or {}).get("preemptionPolicy") == "Never":
             return "not eligible due to preemptionPolicy=Never."

@@ -154,6 +154,17 @@ class PodTopologySpread(Plugin):
         lowest = int(found[present].min()) if domains else _UNBOUNDED
         return found, 0 if domains < constraint.min_domains else lowest
 
+    def domains(self, pod: Any) -> list[tuple[Constraint, dict[str, int], int]]:
+        """Each constraint that must hold, with its matching pods by value and the lowest number; for ``p8s why``."""
+        constraints = self._constraints(pod, DO_NOT_SCHEDULE)
+        labelled = self._labelled(constraints)
+        found = []
+        for constraint in constraints:
+            counts, lowest = self._domains(pod, constraint, labelled)
+            numbers = self._table.labels(constraint.key).numbers
+            found.append((constraint, {value: int(counts[at]) for value, at in numbers.items()}, lowest))
+        return found
+
     # -- score -----------------------------------------------------------------------------------------------------
 
     def pre_score(self, state: CycleState, pod: Any, rows: Rows) -> Status | None:
