@@ -11,6 +11,7 @@ import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import httptools
@@ -274,6 +275,12 @@ class HttpTransport:
             self._idle.append(connection)
         else:
             self._discard(connection)
+
+    def take_certificate(self, file: str | Path) -> None:
+        """Shows another client certificate from now on (PEM, with its key): every connection is made anew."""
+        if self._tls is not None:
+            self._tls.load_cert_chain(file)
+        self.close()
 
     def close(self) -> None:
         for connection in list(self._open):

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import signal
 import socket
 import ssl
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..client.kubeconfig import KubeconfigError, client_from_kubeconfig
 from ..concurrency import RealClock
 from ..concurrency.log import configure
+from . import identity
 from .configuration import ConfigurationError, duration, load
 from .settings import KubeletSettings
+
+if TYPE_CHECKING:
+    from .certificates import CertificateManager
+    from .server import KubeletServer
 
 
 def _pairs(context: click.Context, parameter: click.Parameter, value: str) -> dict[str, str]:
@@ -53,6 +59,10 @@ def _seconds(context: click.Context, parameter: click.Parameter, value: str) -> 
 FLAGS: list[Any] = [
     click.option("--config", "config_file", default="", help="KubeletConfiguration file; flags have precedence."),
     click.option("--kubeconfig", default="", help="How to reach the API server; without it only static pods run."),
+    click.option("--bootstrap-kubeconfig", default="", help="Asks with this one (a token) for what --kubeconfig shall have."),
+    click.option("--cert-dir", default="", help="Where certificates are kept that the kubelet asks for [ROOT-DIR/pki]."),
+    click.option("--rotate-certificates/--no-rotate-certificates", default=False, help="Renew the client certificate before it ends."),
+    click.option("--rotate-server-certificates/--no-rotate-server-certificates", default=False, help="Ask for the serving certificate, and renew it."),
     click.option("--hostname-override", default="", help="The node's name [the host's]."),
     click.option("--node-ip", default="", callback=_split, help="Addresses of the node."),
     click.option("--node-labels", default="", callback=_pairs, help="Labels to register with: k=v,..."),
@@ -136,8 +146,13 @@ def serving_tls(certificate: str, key: str, client_ca: str) -> ssl.SSLContext | 
     """None where there is no certificate."""
     if not certificate:
         return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context = serving_context(client_ca)
     context.load_cert_chain(certificate, key or None)
+    return context
+
+
+def serving_context(client_ca: str) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     if client_ca:
         context.verify_mode = ssl.CERT_OPTIONAL
         context.load_verify_locations(cafile=client_ca)
@@ -165,23 +180,48 @@ for _flag in reversed(FLAGS):
 async def run(settings: KubeletSettings, flags: dict[str, Any]) -> None:
     """Runs until SIGTERM or SIGINT; containers go on running."""
     from .kubelet import Kubelet
+    from .node.machine import default_addresses
     from .server import KubeletServer, ServerSettings
 
-    clock = RealClock()
-    try:
-        path = flags["kubeconfig"]
-        client = client_from_kubeconfig(path, clock=clock, user_agent="kubelet") if path else None
-        tls = serving_tls(flags["tls_cert_file"], flags["tls_private_key_file"], flags["client_ca_file"])
-    except (KubeconfigError, OSError) as failure:
-        raise click.ClickException(str(failure)) from failure
-    node = Kubelet(settings, client, clock=clock)
+    clock, rng = RealClock(), random.SystemRandom()
     task = asyncio.current_task()
     assert task is not None
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, task.cancel)
+    directory = Path(flags["cert_dir"] or settings.root_dir / "pki")
+    try:
+        path = flags["kubeconfig"]
+        if path and flags["bootstrap_kubeconfig"]:
+            await identity.bootstrap(
+                settings.node_name, Path(path), flags["bootstrap_kubeconfig"], directory, clock, rng
+            )
+        client = client_from_kubeconfig(path, clock=clock, user_agent="kubelet") if path else None
+        tls = serving_tls(flags["tls_cert_file"], flags["tls_private_key_file"], flags["client_ca_file"])
+        if tls is None and client is not None and flags["rotate_server_certificates"]:
+            tls = serving_context(flags["client_ca_file"])
+            names = tuple(dict.fromkeys((settings.node_name, *(settings.node_ips or default_addresses()))))
+            serving = identity.serving_manager(client, settings.node_name, names, directory, tls, clock, rng)
+        else:
+            serving = None
+    except (KubeconfigError, OSError) as failure:
+        raise click.ClickException(str(failure)) from failure
+    node = Kubelet(settings, client, clock=clock)
     async with asyncio.TaskGroup() as group:
         group.create_task(node.run())
+        if client is not None and flags["rotate_certificates"]:
+            group.create_task(identity.client_manager(client, settings.node_name, directory, clock, rng).run())
         if tls is not None:
             options = ServerSettings(flags["address"], settings.port, anonymous_auth=flags["anonymous_auth"])
-            group.create_task(KubeletServer(node, tls, options).run())
+            group.create_task(_serve(KubeletServer(node, tls, options), serving))
+
+
+async def _serve(server: KubeletServer, serving: CertificateManager | None) -> None:
+    """Not before there is a certificate to show."""
+    if serving is None:
+        await server.run()
+        return
+    await serving.ensure()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(server.run())
+        group.create_task(serving.run())
