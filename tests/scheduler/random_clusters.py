@@ -106,6 +106,8 @@ class Maker:
             if self.chance(40)
         ]
         status = {"allocatable": allocatable, "images": images}
+        if self.chance(50):
+            status["declaredFeatures"] = ["RestartAllContainersOnContainerExits", "UserNamespacesHostNetworkSupport"]
         return {
             "apiVersion": "v1",
             "kind": "Node",
@@ -265,6 +267,12 @@ class Maker:
             spec["nodeName"] = "n0"
         if self.chance(6):
             spec["preemptionPolicy"] = "Never"
+        if self.chance(6):
+            spec["hostNetwork"], spec["hostUsers"] = True, self.chance(20)
+        if self.chance(6):
+            spec["containers"][0]["restartPolicyRules"] = [
+                {"action": self.rng.choice(("Restart", "RestartAllContainers"))}
+            ]
         return pod
 
     def placed(self, nodes: int, name: str) -> dict:
@@ -277,6 +285,9 @@ class Maker:
             pod["metadata"]["deletionTimestamp"] = "2026-01-02T00:00:00Z"
         if self.chance(4):
             pod["status"]["phase"] = "Succeeded"
+        if self.chance(15):
+            pod["status"]["resources"] = {"requests": {"cpu": self.rng.choice(("1", "3")), "memory": "3Gi"}}
+            pod["status"]["allocatedResources"] = {"cpu": self.rng.choice(("2", "4"))}
         if self.chance(8):
             if self.chance(30):
                 pod["status"]["conditions"] = [{"type": "PodResizePending", "status": "True", "reason": "Infeasible"}]

@@ -7,12 +7,13 @@ token; the API server says whose it is (TokenReview) and whether they may (Subje
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import unquote
 
 import orjson
 
 from ..api.errors import StatusError
 from ..api.meta import Object
-from ..api.resources import GVR
+from ..api.resources import GVR, PODS
 from ..client.rest import Client
 from ..concurrency import logger
 from ..streams.http_server import HttpRequest, HttpResponse
@@ -46,7 +47,7 @@ class Explaining:
                 raise StatusError(
                     503, "ServiceUnavailable", "this scheduler does not lead, or has not listed the cluster yet"
                 )
-            return _json(200, self._explain(request, scheduler))
+            return _json(200, await self._explain(request, scheduler))
         except StatusError as failure:
             return _json(failure.code, failure.to_status())
         except (ConnectionError, TimeoutError) as failure:
@@ -78,13 +79,11 @@ class Explaining:
             message = f'forbidden: User "{user.get("username", "")}" cannot {verb} path "/why"'
             raise StatusError(403, "Forbidden", message)
 
-    def _explain(self, request: HttpRequest, scheduler: Scheduler) -> dict[str, Any]:
+    async def _explain(self, request: HttpRequest, scheduler: Scheduler) -> dict[str, Any]:
         parts = request.path.strip("/").split("/")
         if request.method == "GET" and len(parts) == 3:
-            key = f"{parts[1]}/{parts[2]}"
-            pod: Object | None = scheduler.pods.get_key(key)
-            if pod is None:
-                raise StatusError(404, "NotFound", f'pods "{parts[2]}" not found')
+            # As it is stored: of placed pods the scheduler keeps less than the question needs.
+            pod = await self._client.get(PODS, unquote(parts[2]), unquote(parts[1]))
         elif request.method == "POST" and len(parts) == 1:
             pod = _pod_of(request.body)
         else:

@@ -72,7 +72,8 @@ class FactsCache:
     def of(self, pod: Object) -> Facts:
         spec = pod.get("spec") or {}
         volumes = _relevant_volumes(spec)
-        resized = resized_statuses(pod) if (pod.get("status") or {}).get("containerStatuses") else None
+        state = pod.get("status") or {}
+        resized = resized_statuses(pod) if "containerStatuses" in state or "resources" in state else None
         parts = (
             _container_parts(spec.get("containers")),
             _container_parts(spec.get("initContainers")),

@@ -82,10 +82,18 @@ def pod_requests(
             _raise_to(peak, beside)
     _add(total, sidecars)
     _raise_to(total, peak)
-    pod_level = (spec.get("resources") or {}).get("requests")
-    total.update({name: value for name, value in amounts(pod_level).items() if is_pod_level(name)})
+    total.update(_pod_level_requests(spec, status))
     _add(total, amounts(spec.get("overhead")))
     return {name: min(MOST, value) for name, value in total.items()}
+
+
+def _pod_level_requests(spec: Object, status: Mapping[str, Mapping[str, Any]]) -> Amounts:
+    given = spec.get("resources") or {}
+    found = {name: value for name, value in amounts(given.get("requests")).items() if is_pod_level(name)}
+    if found and WHOLE_POD in status:
+        actual = _container_requests({"name": WHOLE_POD, "resources": given}, {}, status)
+        found = {name: actual.get(name, 0) for name in found}
+    return found
 
 
 def non_zero_requests(
@@ -100,7 +108,9 @@ def non_zero_requests(
 
 
 def resized_statuses(pod: Object) -> dict[str, Mapping[str, Any]]:
-    """Statuses of containers whose actual resources differ from the specified ones: a resize is under way.
+    """Statuses of containers (and under ``WHOLE_POD`` of the pod) whose actual resources differ from the specified ones.
+
+    A resize of them is under way.
 
     Of a resize that the node can never grant, what is wished for does not count: the statuses say ``infeasible``.
     """
@@ -114,13 +124,20 @@ def resized_statuses(pod: Object) -> dict[str, Mapping[str, Any]]:
         for field in ("containers", "initContainers")
         for c in (pod.get("spec") or {}).get(field) or ()
     }
-    return {
+    found: dict[str, Mapping[str, Any]] = {
         entry["name"]: {**entry, **extra}
         for field in ("containerStatuses", "initContainerStatuses")
         for entry in status.get(field) or ()
         if entry.get("resources") and entry["resources"].get("requests") != specified.get(entry["name"])
     }
+    asked = ((pod.get("spec") or {}).get("resources") or {}).get("requests")
+    if asked and status.get("resources") and status["resources"].get("requests") != asked:
+        found[WHOLE_POD] = {**extra, **{k: status.get(k) for k in ("resources", "allocatedResources")}}
+    return found
 
+
+WHOLE_POD = "/"
+"""Stands among names of containers, of which none is like this, for the pod as a whole."""
 
 HostPort = tuple[str, str, int]
 """(address, protocol, port); the address ``0.0.0.0`` stands for all."""

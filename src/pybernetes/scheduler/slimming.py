@@ -16,11 +16,14 @@ _METADATA = (
 )  # fmt: skip
 _SPEC = (
     "nodeName", "schedulerName", "priority", "preemptionPolicy", "containers", "initContainers", "overhead", "resources",
-    "affinity", "topologySpreadConstraints", "tolerations", "nodeSelector", "schedulingGates", "volumes",
+    "affinity", "topologySpreadConstraints", "tolerations", "nodeSelector", "schedulingGates", "volumes", "hostNetwork",
+    "hostUsers",
 )  # fmt: skip
-_CONTAINER = ("name", "image", "resources", "ports", "restartPolicy")
-_PLACED_SPEC = frozenset(_SPEC) - {"tolerations", "nodeSelector", "schedulingGates", "preemptionPolicy"}
-_CONDITIONS = ("PodScheduled", "DisruptionTarget")
+_CONTAINER = ("name", "image", "resources", "ports", "restartPolicy", "restartPolicyRules")
+_PLACED_SPEC = frozenset(_SPEC) - {
+    "tolerations", "nodeSelector", "schedulingGates", "preemptionPolicy", "hostNetwork", "hostUsers",
+}  # fmt: skip
+_CONDITIONS = ("PodScheduled", "DisruptionTarget", "PodResizePending")
 _MEANINGLESS_VOLUMES = {"projected", "configMap", "secret", "emptyDir", "downwardAPI", "hostPath", "name", "nfs"}
 _NODE_STATUS = ("allocatable", "images", "conditions", "declaredFeatures")
 
@@ -55,7 +58,7 @@ class Slimmer:
         return self._sharer.share(found)
 
     def _status(self, status: Any, placed: bool) -> dict[str, Any]:
-        found = _kept(status, ("phase", "startTime", "nominatedNodeName"))
+        found = _kept(status, ("phase", "startTime", "nominatedNodeName", "resources", "allocatedResources"))
         conditions = [
             c
             for c in status.get("conditions") or ()

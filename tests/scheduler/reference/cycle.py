@@ -29,6 +29,7 @@ FILTERS = [
     volumes.zone,
     spread.fits,
     affinity.fits,
+    node.features,
 ]
 
 SCORES = {

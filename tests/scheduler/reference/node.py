@@ -142,3 +142,23 @@ def image_scores(cluster: Cluster, pod: dict, nodes: list) -> dict:
         total = min(max(total, lowest), highest)
         found[name_of(node)] = 100 * (total - lowest) // (highest - lowest)
     return found
+
+
+# -- NodeDeclaredFeatures ------------------------------------------------------------------------------------------
+
+
+def needed_features(pod: dict) -> set:
+    """What the kubelet must be able to do for the pod."""
+    found = set()
+    rules = [r for c in init_containers(pod) + containers(pod) for r in c.get("restartPolicyRules") or []]
+    if any(r.get("action") == "RestartAllContainers" for r in rules):
+        found.add("RestartAllContainersOnContainerExits")
+    if pod["spec"].get("hostNetwork") and pod["spec"].get("hostUsers") is False:
+        found.add("UserNamespacesHostNetworkSupport")
+    return found
+
+
+def features(cluster: Cluster, pod: dict, node: dict) -> Refusal | None:
+    if needed_features(pod) <= set(status(node).get("declaredFeatures") or []):
+        return None
+    return Refusal("NodeDeclaredFeatures", UNRESOLVABLE, ("node(s) didn't match Pod's required features",))

@@ -62,8 +62,13 @@ def _container_requests(pod: dict, container: dict, defaults: dict, resizable: b
 
 
 def _pod_level(pod: dict) -> dict:
-    asked = _amounts((pod["spec"].get("resources") or {}).get("requests"))
-    return {n: v for n, v in asked.items() if n in ("cpu", "memory") or n.startswith("hugepages-")}
+    given = (pod["spec"].get("resources") or {}).get("requests")
+    asked = _amounts(given)
+    names = [n for n in asked if n in ("cpu", "memory") or n.startswith("hugepages-")]
+    actual = status(pod).get("resources")
+    if actual is not None:
+        asked = _asked(pod, given, actual.get("requests"), status(pod).get("allocatedResources"))
+    return {n: asked.get(n, 0) for n in names}
 
 
 def requests(pod: dict, defaults: dict | None = None) -> dict:

@@ -25,13 +25,28 @@ DEFAULT_PLUGINS: tuple[tuple[str, int], ...] = (
     ("NodeResourcesBalancedAllocation", 1),
     ("ImageLocality", 1),
     ("DefaultBinder", 0),
+    ("NodeDeclaredFeatures", 0),
 )
 """Name and weight, in the order in which they run (weight 0: the default of 1 where a plugin scores)."""
 
 
 def builtin_factories() -> Mapping[str, PluginFactory]:
     """Plugin name to factory."""
-    from . import affinity, binder, gates, images, limits, node, ports, preemption, resources, spread, volumes, zones
+    from . import (
+        affinity,
+        binder,
+        features,
+        gates,
+        images,
+        limits,
+        node,
+        ports,
+        preemption,
+        resources,
+        spread,
+        volumes,
+        zones,
+    )
 
     return {
         "SchedulingGates": gates.SchedulingGates,
@@ -52,4 +67,5 @@ def builtin_factories() -> Mapping[str, PluginFactory]:
         "DefaultPreemption": preemption.DefaultPreemption,
         "ImageLocality": images.ImageLocality,
         "DefaultBinder": binder.DefaultBinder,
+        "NodeDeclaredFeatures": features.NodeDeclaredFeatures,
     }
