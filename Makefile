@@ -19,14 +19,14 @@ unit: $(VENV)/.test ## only the tests that need no root, containers or etcd
 	$(BIN)/python -m pytest -q -m "not root and not containers and not network and not etcd" $(PYTEST_ARGS)
 
 check: $(VENV)/.test ## ruff, mypy, import-linter
-	$(BIN)/ruff check src tests examples
-	$(BIN)/ruff format --check src tests examples
+	$(BIN)/ruff check src tests examples bench
+	$(BIN)/ruff format --check src tests examples bench
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 format: $(VENV)/.test ## let ruff put the code in order
-	$(BIN)/ruff check --fix src tests examples
-	$(BIN)/ruff format src tests examples
+	$(BIN)/ruff check --fix src tests examples bench
+	$(BIN)/ruff format src tests examples bench
 
 lock: $(VENV)/.test ## renew requirements.lock (names, versions, hashes)
 	tools/lock $(BIN)

@@ -15,7 +15,6 @@ import time
 from urllib.parse import urlsplit
 
 from api import POD, Server
-
 from pybernetes.client.transport import ClientRequest, HttpTransport
 
 NAMESPACES = 50
@@ -26,14 +25,19 @@ class Mix:
     def __init__(self, server: Server, pods: int) -> None:
         address = urlsplit(server.url)
         self.transport = HttpTransport(
-            address.hostname or "", address.port or 443, tls=server.tls, headers={"Authorization": f"Bearer {server.token}"}
+            address.hostname or "",
+            address.port or 443,
+            tls=server.tls,
+            headers={"Authorization": f"Bearer {server.token}"},
         )
         self.server, self.pods = server, pods
         self.rng = random.Random(1)
         self.times: dict[str, list[float]] = {}
         self.failures: dict[str, int] = {}
 
-    async def call(self, kind: str, method: str, path: str, body: object = None, content: str = "application/json") -> None:
+    async def call(
+        self, kind: str, method: str, path: str, body: object = None, content: str = "application/json"
+    ) -> None:
         payload = json.dumps(body).encode() if body is not None else b""
         began = time.perf_counter()
         answer = await self.transport.send(ClientRequest(method, path, {"Content-Type": content}, payload))
@@ -62,7 +66,9 @@ class Mix:
 
         began = time.perf_counter()
         await asyncio.gather(*(worker() for _ in range(CONNECTIONS)))
-        print(f"filled: {self.pods / (time.perf_counter() - began):,.0f} creates/s, {self.failures.get('fill', 0)} failed")
+        print(
+            f"filled: {self.pods / (time.perf_counter() - began):,.0f} creates/s, {self.failures.get('fill', 0)} failed"
+        )
 
     async def one(self, extra: int) -> None:
         rng = self.rng

@@ -19,6 +19,7 @@ import json
 import os
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 from pybernetes.api.errors import StatusError
@@ -126,7 +127,7 @@ class Bench:
         await found.wait_synced()
         started = time.monotonic()
         await self.in_parallel(
-            lambda d=deployment(f"small-{n}", replicas): self.client.create(DEPLOYMENTS, d) for n in range(count)
+            partial(self.client.create, DEPLOYMENTS, deployment(f"small-{n}", replicas)) for n in range(count)
         )
         created = time.monotonic() - started
 

@@ -95,7 +95,7 @@ NOTHING = LabelSelector(nothing=True)
 def validate_key(key: str) -> None:
     match = _KEY.fullmatch(key)
     if match is None or len(match["name"]) > 63 or len(match["prefix"] or "") > 253:
-        raise SelectorError(f"unable to parse requirement: key: Invalid value: {_quote(key)}: {KEY_MESSAGE}")
+        raise SelectorError(f"unable to parse requirement: <nil>: Invalid value: {_quote(key)}: {KEY_MESSAGE}")
 
 
 def validate_value(key: str, value: str) -> None:
@@ -199,7 +199,7 @@ class _Parser:
     def _values(self, key: str) -> frozenset[str]:
         opening = self._next()
         if opening != "(":
-            raise SelectorError(f"found '{opening}' expected: '('")
+            raise SelectorError(f"unable to parse requirement: found '{opening}' expected: '('")
         values: list[str] = []
         current = ""
         while True:
@@ -211,9 +211,9 @@ class _Parser:
                 if token == ")":
                     return frozenset(values)
             elif token == "":
-                raise SelectorError("found '', expected: ',', ')' or identifier")
+                raise SelectorError("unable to parse requirement: found '', expected: ',' or ')'")
             elif current:
-                raise SelectorError(f"found '{token}', expected: ',' or ')'")
+                raise SelectorError(f"unable to parse requirement: found '{token}', expected: ',' or ')'")
             else:
                 current = token
 

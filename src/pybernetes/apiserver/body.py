@@ -160,7 +160,9 @@ def _other_kind(obj: Object, api_version: Any, kind: Any, resource: Resource, bo
             return unrecognized(gvk.kind, why, body)
     group, version = parse_api_version(api_version)
     if GVK(group, version, kind) not in builtin_by_gvk() and resource.kind.builtin:
-        why = f'no kind "{kind}" is registered for version "{api_version}" in scheme "pkg/runtime/scheme.go:111"'
+        why = (
+            f'no kind "{kind}" is registered for version "{api_version}" in scheme "pkg/api/legacyscheme/scheme.go:30"'
+        )
         return cannot_be_handled(kind, version, gvk.kind, why)
     if kind == gvk.kind or not resource.kind.builtin:
         return (

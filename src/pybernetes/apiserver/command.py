@@ -114,10 +114,10 @@ def apiserver(verbosity: int, **flags: Any) -> None:
 def options_of(flags: dict[str, Any]) -> Options:
     """Raises ValueError or OSError for flags that cannot be used."""
     low, _, high = flags["service_node_port_range"].partition("-")
-    signing = _read(flags["service_account_signing_key_file"])
+    signing = _read(flags["service_account_signing_key_file"]) or _made_signing_key(flags)
     keys: list[VerificationKey] = []
-    for file in flags["service_account_key_file"] or ([flags["service_account_signing_key_file"]] if signing else []):
-        keys += load_verification_keys(_read(file))
+    for text in [_read(file) for file in flags["service_account_key_file"]] or ([signing] if signing else []):
+        keys += load_verification_keys(text)
     return Options(
         server=ServerConfig(
             service_cluster_ip_ranges=flags["service_cluster_ip_range"],
@@ -189,6 +189,21 @@ def _read(file: str) -> bytes:
 
 def _pair(certificate: str, key: str) -> tuple[str, str] | None:
     return (certificate, key) if certificate else None
+
+
+def _made_signing_key(flags: dict[str, Any]) -> bytes:
+    """A key of this server's own for ServiceAccount tokens, where it stands alone and was given none."""
+    if flags["etcd_servers"] or flags["service_account_key_file"]:
+        return b""  # what others must be able to verify is for the operator to hand out
+    from ..client import signing
+
+    directory = Path(flags["cert_dir"] or flags["data_dir"] or "pybernetes-data")
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    file = directory / "service-account.key"
+    if not file.exists():
+        file.touch(0o600)
+        file.write_bytes(signing.key_to_pem(signing.new_key()))
+    return file.read_bytes()
 
 
 def _lower(names: tuple[str, ...]) -> tuple[str, ...]:

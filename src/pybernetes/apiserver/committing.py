@@ -61,10 +61,18 @@ class Committer:
         try:
             revision = await self.hub.store.put(key, data, expected=0, note=stored, ttl=self.ttl_of(resource))
         except RevisionMismatch:
-            raise already_exists(resource.gvr.group, resource.gvr.resource, name) from None
+            raise self._exists(resource, namespace, name) from None
         except StoreUnavailable as failure:
             raise unavailable(failure) from failure
         return await self._committed(resource, key, namespace, name, data, revision, stored)
+
+    @staticmethod
+    def _exists(resource: Resource, namespace: str, name: str) -> StatusError:
+        failure = already_exists(resource.gvr.group, resource.gvr.resource, name)
+        there = resource.cache.get(namespace, name)
+        if there is not None and there.peek()["metadata"].get("deletionTimestamp"):
+            failure.message = f"object is being deleted: {failure.message}"
+        return failure
 
     async def create_named(self, resource: Resource, obj: Object, *, dry_run: bool = False) -> Entry:
         """``create`` of an object whose name was generated: tries others where it is taken."""

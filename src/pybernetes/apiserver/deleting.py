@@ -127,7 +127,7 @@ def _read(value: Any) -> Object:
         kind, version = value.get("kind") or "DeleteOptions", value.get("apiVersion") or "v1"
         if kind != "DeleteOptions":
             raise bad_request(
-                f'no kind "{kind}" is registered for version "{version}" in scheme "pkg/runtime/scheme.go:111"'
+                f'no kind "{kind}" is registered for version "{version}" in scheme "pkg/apis/meta/internalversion/scheme/register.go:27"'
             )
         return builtin_schema(_DELETE_OPTIONS).read(value)
     why = f"json: cannot unmarshal {json_kind(value)} into {TYPE_META}"

@@ -9,12 +9,13 @@ from ..api import tables
 from ..api.defaults import apply_defaults
 from ..api.errors import FieldError, bad_request
 from ..api.fields import METADATA_FIELDS, check_field, field_value, supported_fields
-from ..api.managedfields import ManagedFields
+from ..api.managedfields import ManagedFields, fieldset
 from ..api.meta import Object
 from ..api.resources import CUSTOM_RESOURCE_DEFINITIONS, PODS, ResourceInfo
 from ..api.schema import Schema, builtin_schema
 from ..api.selectors import SelectorError
 from ..api.strategy import Strategy, strategy_for
+from ..api.strategy.resets import reset_paths
 from ..api.validation.formats import dns_label_problems
 from ..api.validation.kube_meta import validate_meta
 from ..api.validation.meta import subdomain_name
@@ -144,6 +145,8 @@ class BuiltinKind:
         self._schema: Schema | None = None
         self._strategy: Strategy | None = None
         self._managed: Memory[list[dict[str, Any]]] = Memory()
+        self._reset: dict[str, dict[str, dict[str, Any]]] = {}
+        """By subresource: what it never lets a writer set."""
 
     @property
     def schema(self) -> Schema:
@@ -217,7 +220,15 @@ class BuiltinKind:
             schema=self.schema,
             now=now,
             subresource=subresource,
+            reset_fields=self._resets(subresource),
         )
+
+    def _resets(self, subresource: str) -> dict[str, dict[str, Any]]:
+        found = self._reset.get(subresource)
+        if found is None:
+            paths = fieldset.make(*reset_paths(self.info, subresource))
+            found = self._reset[subresource] = {self.info.gvk.api_version: paths} if paths else {}
+        return found
 
     def apply(
         self, live: Object | None, applied: Object, manager: str, subresource: str, now: str, force: bool
@@ -231,6 +242,7 @@ class BuiltinKind:
             now=now,
             force=force,
             subresource=subresource,
+            reset_fields=self._resets(subresource),
         )
 
     replicas_path = ".spec.replicas"

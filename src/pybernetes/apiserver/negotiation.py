@@ -13,7 +13,6 @@ from ..api.errors import not_acceptable, unsupported_media_type
 JSON, YAML, PROTOBUF = "application/json", "application/yaml", "application/vnd.kubernetes.protobuf"
 _FORMATS = {
     "*/*": JSON,
-    "application/*": JSON,
     JSON: JSON,
     YAML: YAML,
     PROTOBUF: PROTOBUF,
@@ -65,16 +64,23 @@ def _clauses(accept: str) -> list[_Clause]:
 
 
 @lru_cache(maxsize=512)
-def negotiate(accept: str, *, conversions: bool = True, protobuf: bool = True, tables: bool = True) -> MediaType:
-    """The output for an Accept header. Raises StatusError 406. ``tables``: whether the resource has any."""
+def negotiate(
+    accept: str, *, conversions: bool = True, protobuf: bool = True, tables: bool = True, streams: bool = True
+) -> MediaType:
+    """The output for an Accept header. Raises StatusError 406. ``tables``: whether the resource has any; ``streams``:
+    whether the path can also be watched."""
     if not accept or accept == JSON or accept == "*/*":
         return PLAIN
-    accepted = _REPRESENTATIONS if protobuf else f"{JSON}, {YAML}, {JSON};stream=watch"
-    refused = ""
+    if not streams:
+        accepted = ACCEPTED if protobuf else f"{JSON}, {YAML}"
+    else:
+        accepted = _REPRESENTATIONS if protobuf else f"{JSON}, {YAML}, {JSON};stream=watch"
+    known = False
     for clause in _clauses(accept):
         chosen = _FORMATS.get(clause.type)
         if chosen is None or (chosen == PROTOBUF and not protobuf and "as" not in clause.parameters):
             continue
+        known = True
         convert, version = clause.parameters.get("as", ""), clause.parameters.get("v", "")
         if convert:
             group = clause.parameters.get("g", "")
@@ -83,10 +89,9 @@ def negotiate(accept: str, *, conversions: bool = True, protobuf: bool = True, t
             if convert == "Table" and not tables:
                 continue
             if convert == "Table" and chosen == PROTOBUF:
-                refused = refused or f"{convert}.{group}"
                 continue
         return MediaType(chosen, convert, version, clause.parameters.get("pretty") in ("1", "true"))
-    if not tables:
+    if known or not tables:
         raise not_acceptable(f"only the following media types are accepted: {ACCEPTED}")
     failure = not_acceptable(f"406: Not Acceptable\n\nAvailable representations: {accepted}")
     failure.details = {}

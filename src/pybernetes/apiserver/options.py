@@ -47,7 +47,9 @@ def write_options(request: Request, kind: str) -> WriteOptions:
     if len(manager) > 128:
         errors.append(too_long("fieldManager", 128))
     elif not manager.isprintable():
-        errors.append(invalid_value("fieldManager", manager, "should only contain printable characters"))
+        at = next(i for i, c in enumerate(manager) if not c.isprintable())
+        words = f"invalid character U+{ord(manager[at]):04X} (at position {at})"
+        errors.append(invalid_value("fieldManager", manager, words))
     validation = (query.get("fieldValidation") or [""])[0]
     if validation not in ("", IGNORE, WARN, STRICT):
         errors.append(not_supported("fieldValidation", validation, ["", IGNORE, STRICT, WARN]))

@@ -34,7 +34,9 @@ class Renderer:
     def media(self, request: Request) -> MediaType:
         """Raises StatusError 406."""
         accept = request.headers.get("accept")
-        return negotiate(accept) if accept else PLAIN
+        if not accept:
+            return PLAIN
+        return negotiate(accept, streams=request.info is None or request.info.verb in ("list", "watch"))
 
     def media_of_answers(self, request: Request) -> MediaType:
         """As ``media``, for a resource that is answered and never stored: it has no Table. Raises StatusError 406."""

@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from ..api.errors import StatusError, unauthorized
+from ..api.errors import StatusError, method_not_allowed, unauthorized
 from ..api.meta import Object
 from ..api.resources import GVR, PODS, SERVICES, ResourceInfo, builtin_by_gvr, builtin_resources
 from ..concurrency import Clock, logger
@@ -158,6 +158,8 @@ class ApiServer:
         handler = self.config.virtual_resources.get(info.gvr)
         kind = builtin_kind(info)
         resource = Resource(info, kind, handler=handler)
+        if info.gvr.resource in DEPRECATED:
+            resource.warning = kind.strategy.deprecation_warning
         if handler is None and "get" in info.verbs and info.gvr.resource != "componentstatuses":
             stored, resource.conversion = CONVERSIONS.get(info.gvr, (info.gvr, None))
             stored_kind = kind if stored == info.gvr else builtin_kind(builtin_by_gvr()[stored])
@@ -503,7 +505,15 @@ class ApiServer:
             handler = next((h for p, h in self.prefixes if request.path.startswith(p)), None)
         if handler is None:
             return page_not_found()
+        if request.method != "GET" and (request.path == "/version" or request.path.startswith(_READ_ONLY)):
+            raise method_not_allowed()
         return await handler(request)
+
+
+DEPRECATED = ("endpoints", "componentstatuses")
+"""Of the built-in resources; named here so that no other kind's strategy need be loaded to ask."""
+_READ_ONLY = ("/version/", "/api", "/openapi/")
+"""Documents that know GET only; health and metrics answer any method, as Go's plain handlers do."""
 
 
 class CacheReader:

@@ -150,7 +150,7 @@ class Subresources:
         binding = decode_fields(binding, GVK("", "v1", "Binding"))
         metadata = binding.get("metadata") or {}
         pod_name = info.name or metadata.get("name") or ""
-        if metadata.get("name") and metadata["name"] != pod_name:
+        if metadata.get("name") != pod_name:
             raise bad_request("name in URL does not match name in Binding object")
         target = binding.get("target") or {}
         self._check_target(target)
@@ -205,10 +205,10 @@ class Subresources:
         api_version, kind = str(eviction.get("apiVersion") or "policy/v1"), str(eviction.get("kind") or "Eviction")
         group, version = parse_api_version(api_version)
         if group != "policy" or version not in ("v1", "v1beta1") or kind != "Eviction":
-            why = f'no kind "{kind}" is registered for version "{api_version}" in scheme "pkg/runtime/scheme.go:111"'
+            why = f'no kind "{kind}" is registered for version "{api_version}" in scheme "pkg/api/legacyscheme/scheme.go:30"'
             raise bad_request(cannot_be_handled(kind, version, "Eviction", why))
         metadata = eviction.get("metadata") or {}
-        if metadata.get("name") and metadata["name"] != info.name:
+        if metadata.get("name") != info.name:
             raise bad_request("name in URL does not match name in Eviction object")
         wanted = checked_delete_options(eviction.get("deleteOptions") or {})
         wanted.dry_run = wanted.dry_run or options.dry_run

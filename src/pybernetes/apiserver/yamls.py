@@ -81,6 +81,10 @@ def load(body: bytes) -> tuple[Any, list[str]]:
     return value, loader.duplicates
 
 
+_BOOLEANS = frozenset(("y", "Y", "n", "N"))
+"""Booleans to YAML 1.1 readers, though not to PyYAML."""
+
+
 @cache
 def _dumper() -> Any:
     import yaml
@@ -96,7 +100,7 @@ def _dumper() -> Any:
         if "\n" in value:
             return dumper.represent_scalar(_TEXT, value, style="|")
         # Double quotes around text that would otherwise be read as something else.
-        plain = resolver.resolve(yaml.ScalarNode, value, (True, False)) == _TEXT
+        plain = value not in _BOOLEANS and resolver.resolve(yaml.ScalarNode, value, (True, False)) == _TEXT
         return dumper.represent_scalar(_TEXT, value, style=None if plain else '"')
 
     Dumper.add_representer(str, text)
