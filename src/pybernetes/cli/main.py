@@ -43,6 +43,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "pybernetes.cli.encryption:encryption",
         "Keep secrets encrypted in the store, and exchange the keys.",
     ),
+    "snapshot": ("pybernetes.cli.snapshot:snapshot", "Save and restore everything that the API server keeps."),
     "version": ("pybernetes.cli.main:version", "Print the versions."),
 }
 

@@ -46,7 +46,7 @@ BATCH = 256
 CHUNK = 32
 COMPACT_STEP = 500
 QUICK_CHECK_BYTES = 64 << 20
-_SCHEMA = """
+SCHEMA = """
 CREATE TABLE log (
     revision INTEGER PRIMARY KEY, key TEXT NOT NULL, previous INTEGER NOT NULL, deleted INTEGER NOT NULL,
     crc INTEGER NOT NULL, expires REAL, value BLOB);
@@ -182,7 +182,7 @@ class SqliteStore:
         connection.execute(f"PRAGMA synchronous={self._synchronous}")
         connection.execute("PRAGMA journal_size_limit=16777216")
         if not tables:
-            connection.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
+            connection.executescript(f"BEGIN; {SCHEMA} COMMIT;")
             connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version={FORMAT}")
             return
