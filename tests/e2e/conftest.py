@@ -49,11 +49,11 @@ class RealCluster:
         self.data = directory / "data"
         self.port = free_port()
 
-    def p8s(self, *arguments, check=True, path=""):
+    def p8s(self, *arguments, check=True, path="", stdin=None):
         environment = {**os.environ, "PATH": f"{path}:{os.environ['PATH']}"} if path else None
         done = subprocess.run(
             [*P8S, *arguments, "--data-dir", str(self.data)],
-            capture_output=True, text=True, timeout=180, env=environment,
+            capture_output=True, text=True, timeout=180, env=environment, input=stdin,
         )  # fmt: skip
         if check:
             assert done.returncode == 0, f"p8s {' '.join(arguments)}: {done.stdout}{done.stderr}{self.last_words()}"

@@ -34,6 +34,7 @@ from pybernetes.cluster.layout import ClusterError
 @click.option(
     "--kubeconfig", default="", help="How to reach the cluster [$KUBECONFIG, the running `p8s up`, ~/.kube/config]."
 )
+@click.option("--data-dir", default="", help="Of the `p8s up` to ask.")
 @click.option("--context", default="", help="The kubeconfig's context.")
 @click.option(
     "--config",
@@ -48,7 +49,7 @@ def why(pod: str | None, manifest: str, output: str, **options: Any) -> None:
     """Why is POD (or NAMESPACE/POD) where it is, or nowhere?"""
     if bool(pod) == bool(manifest):
         raise click.UsageError("name a pod, or give a manifest with -f")
-    path = _kubeconfig(options["kubeconfig"])
+    path = _kubeconfig(options["kubeconfig"], options["data_dir"])
     wanted = _from_manifest(manifest) if manifest else None
     namespace, name = _target(pod or "", options["namespace"] or _context_namespace(path, options["context"]))
     answer, text = asyncio.run(_ask(path, namespace, name, wanted, options))
@@ -65,14 +66,14 @@ def _target(pod: str, namespace: str) -> tuple[str, str]:
     return (first, rest) if slash else (namespace, first)
 
 
-def _kubeconfig(given: str) -> str:
-    named = given or os.environ.get("KUBECONFIG", "").split(":")[0]
-    if named:
-        return named
+def _kubeconfig(given: str, data_dir: str) -> str:
     from pybernetes.cluster.layout import Layout
 
-    own = Layout.of(None).admin_kubeconfig
-    return str(own if own.exists() else Path.home() / ".kube" / "config")
+    named = given or ("" if data_dir else os.environ.get("KUBECONFIG", "").split(":")[0])
+    if named:
+        return named
+    own = Layout.of(data_dir or None).admin_kubeconfig
+    return str(own if data_dir or own.exists() else Path.home() / ".kube" / "config")
 
 
 def _context_namespace(path: str, context: str) -> str:
