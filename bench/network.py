@@ -1,11 +1,13 @@
 """How fast the node's network follows: service rules into the kernel, DNS answers out.
 
     python bench/network.py rules [--services 100 10000] [--endpoints 10]      # as root: makes a network namespace of its own
-    python bench/network.py dns [--seconds 5] [--outstanding 64]
+    python bench/network.py dns [--seconds 5] [--outstanding 64] [--rate 10000]
 
 ``rules`` builds the table for so many Services, then replaces one endpoint again and again: the time from knowing the new
 EndpointSlice's content to the kernel's acknowledgement. ``--nft`` times the same change by the ``nft`` program beside it.
-``dns`` runs a server in a process of its own and asks it from this one. Both print a table, and JSON with ``--json``.
+``dns`` runs a server in a process of its own and asks it from this one: first as fast as answers come, then so many queries a second
+whatever the answers do, which shows how long each waits. Throughput and kube-proxy: ``network_throughput.py``, ``network_peer.py``.
+Both print a table, and JSON with ``--json``.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import json
 import multiprocessing
 import os
 import resource
+import select
 import socket
 import statistics
 import subprocess
@@ -106,8 +109,15 @@ def in_namespace() -> None:
 # -- DNS -------------------------------------------------------------------------------------------------------------------
 
 
-def serve(ready: Any) -> None:
+def undisturbed(realtime: bool) -> None:
+    if realtime:
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
+
+
+def serve(ready: Any, realtime: bool) -> None:
     import uvloop
+
+    undisturbed(realtime)
 
     from pybernetes.dns.forward import Forwarder
     from pybernetes.dns.records import Zone
@@ -174,13 +184,44 @@ def ask(port: int, seconds: float, outstanding: int, names: int) -> dict[str, An
     }
 
 
-def dns_bench(seconds: float, outstanding: int) -> list[dict[str, Any]]:
+def ask_at_rate(port: int, seconds: float, rate: int, names: int) -> dict[str, Any]:
+    """Sends at fixed moments; a query that could not be sent in time counts from when it was due."""
+    import dns.message
+
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    packets = [dns.message.make_query(f"s{i}.bench.svc.cluster.local", "A").to_wire()[2:] for i in range(names)]
+    connection = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+    connection.connect(("127.0.0.1", port))
+    connection.setblocking(False)
+    due: dict[bytes, float] = {}
+    times: list[float] = []
+    sent, begun = 0, time.perf_counter()
+    end = begun + seconds
+    while (now := time.perf_counter()) < end + 1 and (now < end or due):
+        while sent < (min(now, end) - begun) * rate:
+            identity = (sent & 0xFFFF).to_bytes(2, "big")
+            due[identity] = begun + sent / rate
+            connection.send(identity + packets[sent % names])
+            sent += 1
+        try:
+            while True:
+                answer = connection.recv(600)
+                times.append(time.perf_counter() - due.pop(answer[:2]))
+        except BlockingIOError:
+            select.select([connection], [], [], max(0.0, begun + sent / rate - time.perf_counter()))
+    return {"names": names, "queries_per_s": rate, "lost": len(due), **quantiles(times)}
+
+
+def dns_bench(seconds: float, outstanding: int, rate: int, realtime: bool) -> list[dict[str, Any]]:
     here, there = multiprocessing.Pipe()
-    process = multiprocessing.Process(target=serve, args=(there,), daemon=True)
+    process = multiprocessing.Process(target=serve, args=(there, realtime), daemon=True)
+    undisturbed(realtime)
     process.start()
     port = here.recv()
     try:
-        return [ask(port, seconds, outstanding, names) for names in (100, 9_000)]
+        rows = [{"way": "flat out", **ask(port, seconds, outstanding, names)} for names in (100, 9_000)]
+        return rows + [{"way": "at a rate", **ask_at_rate(port, seconds, rate, names)} for names in (100, 9_000)]
     finally:
         process.terminate()
         process.join()
@@ -194,10 +235,12 @@ def main() -> None:
     parser.add_argument("--nft", action="store_true")
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--outstanding", type=int, default=64)
+    parser.add_argument("--rate", type=int, default=10_000)
+    parser.add_argument("--realtime", action="store_true", help="Before all other jobs of a busy machine, which wait.")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     if options.what == "dns":
-        rows = dns_bench(options.seconds, options.outstanding)
+        rows = dns_bench(options.seconds, options.outstanding, options.rate, options.realtime)
     else:
         in_namespace()
         try:

@@ -17,7 +17,7 @@ from ..api.resources import CONFIG_MAPS, ENDPOINT_SLICES, SERVICES
 from ..client.informer import DELETED, Informer, InformerFactory
 from ..client.rest import Client
 from ..concurrency import Clock, logger
-from .forward import Forwarder, resolvers_of
+from .forward import Forwarder, address_of, resolvers_of
 from .records import Zone
 from .server import DnsServer
 
@@ -85,9 +85,14 @@ class ClusterDns:
             upstreams = orjson.loads(data.get("upstreamNameservers") or "null")
             if not isinstance(stubs, dict) or not (upstreams is None or isinstance(upstreams, list)):
                 raise ValueError("stubDomains must be an object and upstreamNameservers a list")
+            for servers in (*stubs.values(), upstreams or []):
+                if not isinstance(servers, list) or not all(isinstance(s, str) for s in servers):
+                    raise ValueError(f"{servers!r} is no list of addresses")
+                for server in servers:
+                    address_of(server)
         except ValueError as failure:
             log.warning("ConfigMap kube-system/kube-dns not understood", error=str(failure))
             return
         forwarder = self.server.forwarder
-        forwarder.stub_domains = {k.rstrip(".").lower(): v for k, v in stubs.items() if isinstance(v, list)}
+        forwarder.stub_domains = {k.rstrip(".").lower(): v for k, v in stubs.items()}
         forwarder.upstreams = upstreams if upstreams is not None else self._defaults

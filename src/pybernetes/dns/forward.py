@@ -6,6 +6,7 @@ Answers are kept as bytes for their lifetime (at most ``CACHE_SECONDS``), refusa
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import struct
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,10 @@ CACHE_SECONDS = 30.0
 CACHE_ENTRIES = 5_000
 TRY_SECONDS = 2.0
 TRIES = 2
+
+
+MAX_CONCURRENT = 1_000
+"""Questions under way; more are answered SERVFAIL at once, as CoreDNS' ``max_concurrent`` does."""
 
 
 class ForwardError(Exception):
@@ -47,6 +52,7 @@ class Forwarder:
         self.stub_domains = dict(stub_domains or {})
         self._clock = clock
         self._cache: OrderedDict[bytes, tuple[float, bytes]] = OrderedDict()
+        self._under_way = self.rejected = 0
 
     def servers_for(self, name: str) -> Sequence[str]:
         """The servers of the longest stub domain that holds the name, else the upstreams."""
@@ -64,7 +70,14 @@ class Forwarder:
         now = self._clock.monotonic()
         if kept is not None and kept[0] > now:
             return packet[:2] + kept[1][2:]
-        answer = await self._ask_servers(packet, name, udp)
+        if self._under_way >= MAX_CONCURRENT:
+            self.rejected += 1
+            raise ForwardError(f"{MAX_CONCURRENT} questions are under way already")
+        self._under_way += 1
+        try:
+            answer = await self._ask_servers(packet, name, udp)
+        finally:
+            self._under_way -= 1
         self._cache[key] = (now + _lifetime(answer), answer)
         self._cache.move_to_end(key)
         while len(self._cache) > CACHE_ENTRIES:
@@ -83,11 +96,20 @@ class Forwarder:
         raise ForwardError("; ".join(failures) or "no name server is configured")
 
 
-def _address(server: str) -> tuple[str, int]:
-    if server.count(":") == 1:
+def address_of(server: str) -> tuple[str, int]:
+    """``192.0.2.1``, ``192.0.2.1:53``, ``2001:db8::1``, ``[2001:db8::1]:53``. Raises ValueError: names are not resolved."""
+    host, port = server, "53"
+    if server.startswith("["):
+        host, bracket, port = server[1:].partition("]")
+        if not bracket:
+            raise ValueError(f"{server} has no closing bracket")
+        port = port.removeprefix(":") or "53"
+    elif server.count(":") == 1:
         host, _, port = server.partition(":")
-        return host, int(port)
-    return server, 53
+    ipaddress.ip_address(host)
+    if not 0 < int(port) < 65536:
+        raise ValueError(f"{port} is no port")
+    return host, int(port)
 
 
 def _lifetime(answer: bytes) -> float:
@@ -99,6 +121,13 @@ def _lifetime(answer: bytes) -> float:
     return min(CACHE_SECONDS, min(ttls)) if ttls else 0.0
 
 
+def _answers(question: bytes, data: bytes) -> bool:
+    """Whether it is an answer to this question: the id, and the name and type as they were asked."""
+    end = question.find(b"\0", 12) + 5
+    same = data[:2] == question[:2] and data[12:end].lower() == question[12:end].lower()
+    return len(data) >= 12 and bool(data[2] & 0x80) and same
+
+
 class _Question(asyncio.DatagramProtocol):
     def __init__(self, packet: bytes, answer: asyncio.Future[bytes]) -> None:
         self._packet, self._answer = packet, answer
@@ -107,8 +136,8 @@ class _Question(asyncio.DatagramProtocol):
         cast(asyncio.DatagramTransport, transport).sendto(self._packet)
 
     def datagram_received(self, data: bytes, sender: object) -> None:
-        # A foreign id is a late answer or a forged one.
-        if data[:2] == self._packet[:2] and not self._answer.done():
+        # Another id or question is a late answer or a forged one.
+        if _answers(self._packet, data) and not self._answer.done():
             self._answer.set_result(data)
 
     def error_received(self, failure: Exception) -> None:
@@ -119,7 +148,9 @@ class _Question(asyncio.DatagramProtocol):
 async def _ask_udp(packet: bytes, server: str) -> bytes:
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[bytes] = loop.create_future()
-    transport, _ = await loop.create_datagram_endpoint(lambda: _Question(packet, answer), remote_addr=_address(server))
+    transport, _ = await loop.create_datagram_endpoint(
+        lambda: _Question(packet, answer), remote_addr=address_of(server)
+    )
     try:
         return await answer
     finally:
@@ -127,7 +158,7 @@ async def _ask_udp(packet: bytes, server: str) -> bytes:
 
 
 async def _ask_tcp(packet: bytes, server: str) -> bytes:
-    reader, writer = await asyncio.open_connection(*_address(server))
+    reader, writer = await asyncio.open_connection(*address_of(server))
     try:
         writer.write(struct.pack("!H", len(packet)) + packet)
         size = struct.unpack("!H", await reader.readexactly(2))[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import dns.rcode
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -24,6 +25,15 @@ class _Answers(Collector):
         for outcome, count in self._server.answered.items():
             answers.add_metric([outcome], count)
         yield answers
+        responses = CounterMetricFamily("coredns_dns_responses", "Answers by their code", labels=["rcode"])
+        for code, count in enumerate(self._server.rcodes):
+            if count:
+                responses.add_metric([dns.rcode.to_text(dns.rcode.Rcode(code))], count)
+        yield responses
+        forwarder = self._server.forwarder
+        yield CounterMetricFamily(
+            "coredns_forward_max_concurrent_rejects", "Questions not passed on: too many at once", forwarder.rejected
+        )
         yield CounterMetricFamily("coredns_cache_hits", "Answers that were kept", self._server.answered["cached"])
         yield GaugeMetricFamily("coredns_cache_entries", "Answers that are kept now", self._server.kept)
         yield GaugeMetricFamily("coredns_zone_generation", "Changes of the zone", self._server.zone.generation)

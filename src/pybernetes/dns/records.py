@@ -16,7 +16,7 @@ from ..api.meta import Object, labels_of, name_of, namespace_of
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 SPECIFICATION_VERSION = "1.1.0"
 
-A, CNAME, PTR, TXT, AAAA, SRV, SOA, ANY = 1, 5, 12, 16, 28, 33, 6, 255
+A, NS, CNAME, SOA, PTR, TXT, AAAA, SRV, ANY = 1, 2, 5, 6, 12, 16, 28, 33, 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,10 +154,14 @@ class Zone:
     def lookup(self, name: str, kind: int) -> Answer:
         """``name`` in lower case without the trailing dot."""
         if name in self._reverse:
-            return _select(next(iter(self._reverse[name].values())), kind)
+            # The same pod may stand behind several headless Services.
+            owners = self._reverse[name].values()
+            return _select(tuple(dict.fromkeys(r for records in owners for r in records)), kind)
         records = self._names.get(name)
         if records is not None:
             return _select(records, kind)
+        if name == self.domain and kind == NS:
+            return Answer((Record(NS, f"ns.dns.{self.domain}"),))
         if name == f"dns-version.{self.domain}":
             return _select((Record(TXT, SPECIFICATION_VERSION),), kind)
         if name.endswith(f".pod.{self.domain}"):

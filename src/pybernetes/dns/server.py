@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import random
+import socket
 import struct
 from typing import Any, cast
 
@@ -24,7 +25,7 @@ import dns.rrset
 from ..concurrency import Clock, logger
 from .fast import quick_answer
 from .forward import Forwarder, ForwardError
-from .records import CNAME, Answer, Zone
+from .records import CNAME, NS, PTR, SOA, SRV, TXT, Answer, Zone
 
 log = logger("dns")
 
@@ -32,6 +33,8 @@ TTL = 5
 """Seconds, CoreDNS' default for cluster names: short, for pods move."""
 UDP_LIMIT = 512
 CACHE_ENTRIES = 20_000
+RECEIVE_BUFFER = 4 * 1024 * 1024
+_SO_RCVBUFFORCE = 33
 TCP_IDLE_SECONDS = 10.0
 
 
@@ -44,12 +47,14 @@ class DnsServer:
         self._cache: dict[bytes, bytes] = {}
         self._cache_generation = -1
         self._group: asyncio.TaskGroup | None = None
+        self.rcodes = [0] * 16
         self.answered = {"cached": 0, "cluster": 0, "forwarded": 0, "failed": 0}
         self.addresses: list[tuple[str, int]] = []
 
     async def run(self, host: str, port: int, started: asyncio.Event | None = None) -> None:
         """Serves until cancelled. Port 0 takes a free one (``addresses`` says which). Raises OSError when it is taken."""
         transport, server = await self._listen(host, port)
+        _enlarge(transport.get_extra_info("socket"))
         bound = transport.get_extra_info("sockname")
         self.addresses.append((bound[0], bound[1]))
         try:
@@ -155,6 +160,8 @@ class DnsServer:
         self._fill(response, query.question[0].name, answer)
         if answer.records and answer.records[0].kind == CNAME and kind != CNAME:
             await self._follow(response, answer.records[0].data, kind)
+        if name == self.zone.domain and kind == SOA:
+            response.answer.append(self._soa())
         if not response.answer:
             response.authority.append(self._soa())
         return response
@@ -163,9 +170,9 @@ class DnsServer:
         by_kind: dict[int, list[str]] = {}
         for record in answer.records:
             data = record.data
-            if record.kind == 16:
+            if record.kind == TXT:
                 data = f'"{data}"'
-            elif record.kind in (5, 12, 33):
+            elif record.kind in (NS, CNAME, PTR, SRV):
                 data += "."
             by_kind.setdefault(record.kind, []).append(data)
         for kind, values in by_kind.items():
@@ -198,6 +205,7 @@ class DnsServer:
         """One UDP packet: answered on the spot where the answer is kept, else by a task."""
         kept = self.quick(packet)
         if kept is not None:
+            self.rcodes[kept[3] & 15] += 1
             transport.sendto(kept, sender)
         elif self._group is not None:
             self._group.create_task(self._respond(packet, sender, transport))
@@ -205,6 +213,7 @@ class DnsServer:
     async def _respond(self, packet: bytes, sender: tuple[str, int], transport: asyncio.DatagramTransport) -> None:
         answer = await self.answer(packet, True)
         if answer is not None and not transport.is_closing():
+            self.rcodes[answer[3] & 15] += 1
             transport.sendto(answer, sender)
 
     async def _tcp(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -216,12 +225,21 @@ class DnsServer:
                 answer = await self.answer(packet, False)
                 if answer is None:
                     return
+                self.rcodes[answer[3] & 15] += 1
                 writer.write(struct.pack("!H", len(answer)) + answer)
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError, TimeoutError):
             return  # the client is done, or idle for too long
         finally:
             writer.close()
+
+
+def _enlarge(endpoint: Any) -> None:
+    """Queries that come while the process waits for a processor are kept, not lost; root may pass the system's limit."""
+    try:
+        endpoint.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, RECEIVE_BUFFER)
+    except OSError:
+        endpoint.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
 
 
 class _Udp(asyncio.DatagramProtocol):
