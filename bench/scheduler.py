@@ -145,14 +145,23 @@ class Side:
             tls=self.server.tls,
             headers={"Authorization": f"Bearer {self.server.token}"},
         )
+        self._zones: tuple[str, ...] = ()
 
-    async def call(self, method: str, path: str, body: object = None, *, allow: tuple[int, ...] = ()) -> dict:
+    async def call(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        allow: tuple[int, ...] = (),
+        content: str = "application/json",
+    ) -> dict:
         payload = orjson.dumps(body) if body is not None else b""
-        answer = await self._transport.send(ClientRequest(method, path, {"Content-Type": "application/json"}, payload))
-        content = await answer.read()
+        answer = await self._transport.send(ClientRequest(method, path, {"Content-Type": content}, payload))
+        told = await answer.read()
         if answer.status >= 400 and answer.status not in allow:
-            raise SystemExit(f"{self.name}: {method} {path}: {answer.status} {content[:300]!r}")
-        return orjson.loads(content)
+            raise SystemExit(f"{self.name}: {method} {path}: {answer.status} {told[:300]!r}")
+        return orjson.loads(told)
 
     async def each(self, numbers: Iterator[int] | range, call: Callable[[int], object]) -> None:
         left = iter(numbers)
@@ -187,7 +196,18 @@ class Side:
             await self.call("POST", path, {"metadata": {"name": "default"}}, allow=(409,))
         high = {"metadata": {"name": "bench-high"}, "value": 10}
         await self.call("POST", "/apis/scheduling.k8s.io/v1/priorityclasses", high, allow=(409,))
+        if self._zones and self._zones != zones:
+            await self.each(range(nodes), lambda number: self._move(number, zones))
+        elif not self._zones:
+            await self._make_nodes(nodes, zones)
+        self._zones = zones
 
+    async def _move(self, number: int, zones: tuple[str, ...]) -> None:
+        patch = {"metadata": {"labels": {ZONE: zones[number % len(zones)]}}}
+        path = f"/api/v1/nodes/bench-{number}"
+        await self.call("PATCH", path, patch, content="application/merge-patch+json")
+
+    async def _make_nodes(self, nodes: int, zones: tuple[str, ...]) -> None:
         async def make(number: int) -> None:
             name = f"bench-{number}"
             capacity = {"pods": "110", "cpu": "4", "memory": "32Gi"}
@@ -217,9 +237,12 @@ class Side:
 
         await self.each(range(count), make)
 
-    async def clean(self) -> None:
+    async def clean_pods(self) -> None:
         for namespace in NAMESPACES:
             await self.call("DELETE", f"/api/v1/namespaces/{namespace}/pods?gracePeriodSeconds=0", allow=(404,))
+
+    async def clean(self) -> None:
+        await self.clean_pods()
         found = await self.call("GET", "/api/v1/nodes?resourceVersion=0")
         names = [n["metadata"]["name"] for n in found["items"] if n["metadata"]["name"].startswith("bench-")]
         await self.each(range(len(names)), lambda at: self.call("DELETE", f"/api/v1/nodes/{names[at]}"))
@@ -287,7 +310,7 @@ async def measure(side: Side, workload: Workload, nodes: int, scale: float, live
                 seen.cancel()
             seconds, memory = usage(process.pid)
     times = seen.result() if done else []
-    await side.clean()
+    await side.clean_pods()
     span = times[-1] - times[0] if times else float("nan")
     return {
         "side": side.name,
@@ -328,6 +351,8 @@ async def run(arguments: argparse.Namespace) -> None:
         found.append({"workload": name, "nodes": arguments.nodes, "threshold": workload.threshold, "results": results})
         if arguments.json:
             Path(arguments.json).write_text(json.dumps(found, indent=2))
+    for side in sides:
+        await side.clean()
 
 
 def main() -> None:
