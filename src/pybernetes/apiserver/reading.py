@@ -6,6 +6,7 @@ Semantics of resourceVersion, resourceVersionMatch, limit and continue: "Kuberne
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import hashlib
@@ -66,6 +67,7 @@ class Reader:
     STREAMED = 5000
     """Lists of more objects than this are written in slices."""
     SLICE = 500
+    """Objects that a list looks at before others get their turn."""
     MIN_WATCH_TIMEOUT = 1800
 
     def __init__(self, hub: Hub, rng: random.Random, secret: bytes = b"") -> None:
@@ -73,6 +75,9 @@ class Reader:
         self._rng = rng
         # Tokens are sealed so that nobody builds on what is inside; servers of one cluster share the key.
         self._secret = secret or b"pybernetes continue token"
+        self._turn = asyncio.Lock()
+        """Who has it works on one slice of a long list: of all such lists together one slice a turn of the loop, so that a
+        flood of them holds nobody else up for longer."""
 
     # -- get --------------------------------------------------------------------------------------------------------
 
@@ -115,7 +120,10 @@ class Reader:
             everything = tuple(cache.select(info.namespace))
             return Response(200, self._stream(view, revision, everything), view.content_type)
         if not after and not options.limit:
-            items = self._joined(cache, scope, view)
+            if cache.size(info.namespace) > self.SLICE:
+                items = await self._joined_in_slices(cache, scope, view)
+            else:
+                items = self._joined(cache, scope, view)
             return _answer(view, revision, "", None, items)
         entries = self._matching(cache, scope, after)
         if not options.limit:
@@ -162,9 +170,10 @@ class Reader:
         head, _, tail = view.list(revision, "", None, b"")
         yield head
         for start in range(0, len(entries), self.SLICE):
-            part = view.items(entries[start : start + self.SLICE])
+            async with self._turn:
+                part = view.items(entries[start : start + self.SLICE])
+                await self._hub.clock.sleep(0)
             yield b"," + part if start else part
-            await self._hub.clock.sleep(0)
         yield tail
 
     async def _freshen(self, options: ListOptions, token: _Token | None) -> int:
@@ -193,9 +202,35 @@ class Reader:
             if kept is not None:
                 return kept[1]
         items = view.items(self._matching(cache, scope, ""))
-        if view.cacheable and sum(size for size, _ in cache.joined.values()) + len(items) <= self.KEEP_JOINED:
+        if view.cacheable and self._room(cache, items):
             cache.joined[key] = (len(items), items)
         return items
+
+    async def _joined_in_slices(self, cache: ResourceCache, scope: Scope, view: View) -> bytes:
+        """The same for a list that takes long: as the cache is now, whatever changes meanwhile."""
+        key, changed = (view.key, *scope.key), cache.changed
+        kept = cache.joined.get(key) if view.cacheable else None
+        if kept is not None:
+            return kept[1]
+        narrow = any(r.field in ("metadata.name", cache.indexed) for r in scope.fields.requirements)
+        if narrow:
+            return self._joined(cache, scope, view)
+        everything, parts = list(cache.select(scope.namespace)), []
+        for start in range(0, len(everything), self.SLICE):
+            async with self._turn:
+                found = everything[start : start + self.SLICE]
+                if scope.filtered:
+                    found = [e for e in found if scope.matches(e)]
+                if found:
+                    parts.append(view.items(found))
+                await self._hub.clock.sleep(0)
+        items = (b"," if view.streams else b"").join(parts)
+        if view.cacheable and cache.changed == changed and self._room(cache, items):
+            cache.joined[key] = (len(items), items)
+        return items
+
+    def _room(self, cache: ResourceCache, items: bytes) -> bool:
+        return sum(size for size, _ in cache.joined.values()) + len(items) <= self.KEEP_JOINED
 
     @staticmethod
     def _matching(cache: ResourceCache, scope: Scope, after: str) -> Iterable[Entry]:
