@@ -37,7 +37,7 @@ class Server:
     def __init__(self, file: str) -> None:
         document = yaml.safe_load(Path(file).read_text())
         cluster, user = document["clusters"][0]["cluster"], document["users"][0]["user"]
-        self.name, self.url = Path(file).stem, cluster["server"].rstrip("/")
+        self.name, self.url = file, cluster["server"].rstrip("/")
         ca = cluster.get("certificate-authority-data")
         self.tls = (
             ssl.create_default_context(cadata=base64.b64decode(ca).decode()) if ca else ssl.create_default_context()
@@ -69,8 +69,8 @@ class Server:
 class Fixture:
     """The namespace, its objects and the two users."""
 
-    def __init__(self, server: Server, objects: int) -> None:
-        self.server, self.namespace = server, f"bench-fairness-{os.getpid()}"
+    def __init__(self, server: Server, objects: int, run: int) -> None:
+        self.server, self.namespace = server, f"bench-fairness-{os.getpid()}-{run}"
         server.ask("POST", "/api/v1/namespaces", {"metadata": {"name": self.namespace}})
         base = f"/api/v1/namespaces/{self.namespace}"
         for i in range(objects):
@@ -207,6 +207,16 @@ async def flooder() -> None:
         task.cancel()
 
 
+def show(found: dict) -> None:
+    print(found["server"])
+    for state in ("calm", "flooded"):
+        t = found[state]
+        print(f"  {state:8} p50 {t['p50']:7.2f} ms  p99 {t['p99']:7.2f} ms  max {t['max']:7.2f} ms  ({t['gets']} GETs)")
+    print(
+        f"  lists {found['lists_a_second']}/s, rejected {found['rejected']}, broken off {found['broken']}", flush=True
+    )
+
+
 def main() -> None:
     if sys.argv[1:] == ["--flooder"]:
         asyncio.run(flooder())
@@ -219,20 +229,13 @@ def main() -> None:
     parser.add_argument("--json", default="")
     options = parser.parse_args()
     results = []
-    for file in options.kubeconfig:
-        fixture = Fixture(Server(file), options.objects)
+    for run, file in enumerate(options.kubeconfig):
+        fixture = Fixture(Server(file), options.objects, run)
         try:
             results.append(asyncio.run(measure(fixture, options.flood, options.seconds)))
         finally:
             fixture.remove()
-    for r in results:
-        print(r["server"])
-        for state in ("calm", "flooded"):
-            found = r[state]
-            print(
-                f"  {state:8} p50 {found['p50']:7.2f} ms  p99 {found['p99']:7.2f} ms  max {found['max']:7.2f} ms  ({found['gets']})"
-            )
-        print(f"  lists {r['lists_a_second']}/s, rejected {r['rejected']}, broken off {r['broken']}")
+        show(results[-1])
     if options.json:
         Path(options.json).write_text(json.dumps(results, indent=2))
 

@@ -33,6 +33,7 @@ from .authn.issuer import (
 )
 from .authz.bootstrap import kubeadm_objects, reconcile
 from .equivalents import RegistryKnowledge
+from .policystatus import PolicyStatus
 from .reloading import FileWatcher
 from .request import Handler, Request, Response
 from .reviews import Reviews
@@ -118,6 +119,7 @@ def compose(store: Store, clock: Clock, rng: random.Random, options: Options) ->
     server.connect_handlers.update({key: _streaming(server, h, streaming) for key, h in HANDLERS.items()})
     _openid(server, options, clock)
 
+    server.background.append(PolicyStatus(server.objects, request, server.registry, clock).run)
     publisher = TrustPublisher(request, server.objects, clock, lambda: _trust(options))
     server.background.append(publisher.run)
 
