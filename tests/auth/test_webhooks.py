@@ -518,3 +518,31 @@ async def test_a_changed_configuration_counts_at_once(server):
     await world.refused()
     world.reader.delete(VALIDATING, "", "v")
     await world.write()
+
+
+async def test_what_is_measured(server):
+    from pybernetes.apiserver.admission.metrics import AdmissionMetrics
+
+    metrics = AdmissionMetrics()
+    server.handlers = {
+        "/yes": lambda r: {"allowed": True},
+        "/no": lambda r: {"allowed": False, "status": {"code": 422}},
+        "/garbage": lambda r: b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nxyz",
+    }
+    hooks = [
+        hook("yes.a.b", server.config("/yes")),
+        hook("open.a.b", server.config("/garbage"), failurePolicy="Ignore"),
+    ]
+    await World(validating=hooks, settings={"metrics": metrics}).write()
+    await World(validating=[hook("no.a.b", server.config("/no"))], settings={"metrics": metrics}).refused()
+    await World(mutating=[hook("bad.a.b", server.config("/garbage"))], settings={"metrics": metrics}).refused()
+    text = "\n".join(metrics.lines())
+    prefix = "apiserver_admission_webhook_"
+    for line in (
+        'request_total{name="yes.a.b",type="validating",operation="CREATE",code="200",rejected="false"} 1',
+        'fail_open_count{name="open.a.b",type="validating"} 1',
+        'rejection_count{name="no.a.b",type="validating",operation="CREATE",error_type="no_error",rejection_code="422"} 1',
+        'rejection_count{name="bad.a.b",type="admit",operation="CREATE",error_type="calling_webhook_error",rejection_code="0"} 1',
+        'admission_duration_seconds_count{name="yes.a.b",type="validating",operation="CREATE",rejected="false"} 1',
+    ):
+        assert prefix + line in text

@@ -99,8 +99,9 @@ def compose(store: Store, clock: Clock, rng: random.Random, options: Options) ->
     settings |= {"resource_of_kind": knowledge.resource_of_kind, "schema_of": knowledge.schema_of}
     settings |= options.admission_settings
     context = AdmissionContext(server.objects, request, authorizer, clock, settings)
-    known = [n for n in options.enable_admission if n in admission.ORDER]
-    plugins = admission.build_chain(context, known, options.disable_admission, rbac=authorization.rbac)
+    plugins = admission.build_chain(
+        context, options.enable_admission, options.disable_admission, rbac=authorization.rbac
+    )
     reviews = Reviews(authentication, authorization, clock, issuer)
     server.install(
         authenticators=[authentication.authenticator],

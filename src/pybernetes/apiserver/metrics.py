@@ -50,6 +50,59 @@ class Histogram:
         self.sum += value
 
 
+Labels = tuple[tuple[str, str], ...]
+
+
+class Counters:
+    """One counter a set of labels."""
+
+    def __init__(self, name: str, text: str) -> None:
+        self.name, self.text = name, text
+        self._found: dict[Labels, int] = {}
+
+    def add(self, labels: Labels, number: int = 1) -> None:
+        self._found[labels] = self._found.get(labels, 0) + number
+
+    def lines(self) -> Iterator[str]:
+        yield from _head(self.name, "counter", self.text)
+        for labels, number in self._found.items():
+            yield f"{self.name}{{{inside(labels)}}} {number}"
+
+
+class Histograms:
+    """One histogram a set of labels."""
+
+    def __init__(self, name: str, text: str, bounds: tuple[float, ...]) -> None:
+        self.name, self.text, self.bounds = name, text, bounds
+        self._found: dict[Labels, tuple[list[int], list[float]]] = {}
+
+    def observe(self, labels: Labels, value: float) -> None:
+        found = self._found.get(labels)
+        if found is None:
+            found = self._found[labels] = ([0] * (len(self.bounds) + 1), [0.0])
+        found[0][bisect_left(self.bounds, value)] += 1
+        found[1][0] += value
+
+    def lines(self, zeroes: Mapping[Labels, int] | None = None) -> Iterator[str]:
+        """``zeroes`` are observations of nothing that were only counted."""
+        yield from _head(self.name, "histogram", self.text)
+        zeroes = zeroes or {}
+        for labels in dict.fromkeys((*self._found, *zeroes)):
+            counts, total = self._found.get(labels, ([0] * (len(self.bounds) + 1), [0.0]))
+            shown, so_far = inside(labels), zeroes.get(labels, 0)
+            for bound, number in zip((*self.bounds, None), counts, strict=True):
+                so_far += number
+                edge = "+Inf" if bound is None else f"{bound:g}"
+                yield f'{self.name}_bucket{{{shown},le="{edge}"}} {so_far}'
+            yield f"{self.name}_sum{{{shown}}} {total[0]!r}"
+            yield f"{self.name}_count{{{shown}}} {so_far}"
+
+
+def inside(labels: Iterable[tuple[str, str]]) -> str:
+    """Labels as they are written between braces."""
+    return ",".join(f'{n}="{_escaped(v)}"' for n, v in labels)
+
+
 class Metrics:
     """The counters of one server."""
 

@@ -47,6 +47,7 @@ from .fairness.dumps import PATH as DUMPS_PATH
 from .fairness.dumps import Dumps
 from .fairness.fairness import Fairness, InflightLimits
 from .fairness.serving import RequestWork, serve_fairness, upkeep_of
+from .fairness.upkeep import Upkeep
 from .health import Check, Health, ping, version_document
 from .hub import Hub, storage_prefix
 from .kinds import builtin_kind
@@ -174,6 +175,7 @@ class ApiServer:
         """Who may begin when: by priority and fairness, or by two plain limits."""
         config = self.config
         self.fairness: Fairness | None = None
+        self._upkeep: Upkeep | None = None
         self.limiter: Fairness | InflightLimits = InflightLimits(
             config.max_requests_inflight, config.max_mutating_requests_inflight
         )
@@ -191,7 +193,8 @@ class ApiServer:
         ):
             self.paths[DUMPS_PATH + name] = answer
         if config.bootstrap:
-            self.background.append(upkeep_of(self.fairness, self.loopback, self.objects, self.clock).run)
+            upkeep = self._upkeep = upkeep_of(self.fairness, self.loopback, self.objects, self.clock)
+            self.background.append(upkeep.run)
 
     def _allocate_services(self) -> None:
         """Services get their addresses and ports around their commits."""
@@ -310,6 +313,8 @@ class ApiServer:
         self.ready.set()
         if self.config.bootstrap:
             await self._bootstrap.ensure()
+        if self._upkeep is not None:
+            await self._upkeep.once()
         for hook in self.post_start:
             await hook()
         self.started = True

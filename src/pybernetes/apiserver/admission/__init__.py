@@ -10,24 +10,32 @@ from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
     from ...hooks.admission import AdmissionContext, AdmissionPlugin
     from ..authz.rbac import RbacAuthorizer
 
 Factory = "Callable[[AdmissionContext], AdmissionPlugin]"
 
 ORDER = (
+    "AlwaysAdmit",
     "NamespaceAutoProvision",
     "NamespaceLifecycle",
     "NamespaceExists",
+    "LimitPodHardAntiAffinityTopology",
     "LimitRanger",
     "ServiceAccount",
     "NodeRestriction",
     "TaintNodesByCondition",
+    "AlwaysPullImages",
     "PodSecurity",
+    "PodNodeSelector",
     "Priority",
     "DefaultTolerationSeconds",
+    "ExtendedResourceToleration",
     "DefaultStorageClass",
     "StorageObjectInUseProtection",
+    "OwnerReferencesPermissionEnforcement",
     "PersistentVolumeClaimResize",
     "RuntimeClass",
     "CertificateApproval",
@@ -37,26 +45,54 @@ ORDER = (
     "DefaultIngressClass",
     "DenyServiceExternalIPs",
     "PodTopologyLabels",
+    "NodeDeclaredFeatureValidator",
     "PodResizeValidator",
     "MutatingAdmissionPolicy",
     "MutatingAdmissionWebhook",
     "ValidatingAdmissionPolicy",
     "ValidatingAdmissionWebhook",
     "ResourceQuota",
+    "AlwaysDeny",
 )
 """Upstream's ``AllOrderedPlugins``, as far as we have them. NodeRestriction is on: kubeadm switches it on too."""
 
-OFF_BY_DEFAULT = frozenset({"NamespaceAutoProvision", "NamespaceExists", "DenyServiceExternalIPs"})
+OFF_BY_DEFAULT = frozenset(
+    {
+        "AlwaysAdmit",
+        "AlwaysDeny",
+        "AlwaysPullImages",
+        "DenyServiceExternalIPs",
+        "ExtendedResourceToleration",
+        "LimitPodHardAntiAffinityTopology",
+        "NamespaceAutoProvision",
+        "NamespaceExists",
+        "OwnerReferencesPermissionEnforcement",
+        "PodNodeSelector",
+    }
+)
+NOT_HERE = frozenset(
+    {
+        "EventRateLimit",
+        "ImagePolicyWebhook",
+        "JobValidation",
+        "PodGroupProtection",
+        "PodGroupWorkloadExists",
+        "PodTolerationRestriction",
+    }
+)
+"""Upstream's that are off by default or do nothing without an alpha feature."""
 ENTRY_POINTS = "pybernetes.admission"
 
 
 def _factories() -> dict[str, Callable[[AdmissionContext], AdmissionPlugin]]:
     from . import (
         certificates,
+        declaredfeatures,
         limitranger,
         namespaces,
         network,
         noderestriction,
+        optional,
         podresize,
         pods,
         resourcequota,
@@ -90,7 +126,15 @@ def _factories() -> dict[str, Callable[[AdmissionContext], AdmissionPlugin]]:
         network.DefaultIngressClass,
         network.DenyServiceExternalIPs,
         pods.PodTopologyLabels,
+        declaredfeatures.NodeDeclaredFeatureValidator,
         podresize.PodResizeValidator,
+        optional.AlwaysAdmit,
+        optional.AlwaysDeny,
+        optional.AlwaysPullImages,
+        optional.ExtendedResourceToleration,
+        optional.LimitPodHardAntiAffinityTopology,
+        optional.OwnerReferencesPermissionEnforcement,
+        optional.PodNodeSelector,
         MutatingAdmissionPolicy,
         MutatingAdmissionWebhook,
         ValidatingAdmissionPolicy,
@@ -111,12 +155,8 @@ def build_chain(
 ) -> list[AdmissionPlugin]:
     """The chain of ``--enable-admission-plugins`` and ``--disable-admission-plugins``. Raises ValueError for unknown names."""
     factories = _factories()
-    unknown = sorted(n for n in (*enable, *disable) if n not in ORDER)
-    if unknown:
-        raise ValueError(f"enable-admission-plugins plugin {unknown[0]!r} is unknown".replace("'", '"'))
-    both = sorted(set(enable) & set(disable))
-    if both:
-        raise ValueError(f"{both} in enable-admission-plugins and disable-admission-plugins overlapped")
+    announced = _announced() if entry_points else {}
+    _check_names(enable, disable, announced)
     enabled = [n for n in ORDER if n not in disable and (n in enable or n not in OFF_BY_DEFAULT)]
     chain: list[AdmissionPlugin] = []
     if rbac is not None:
@@ -129,14 +169,25 @@ def build_chain(
         if plugin.name in ("MutatingAdmissionPolicy", "MutatingAdmissionWebhook"):
             plugin.earlier = tuple(chain[:i])  # type: ignore[attr-defined]
     chain += extra
-    if entry_points:
-        chain += _announced(context)
+    chain += [point.load()(context) for name, point in announced.items() if name not in disable]
     return chain
 
 
-def _announced(context: AdmissionContext) -> list[AdmissionPlugin]:
+def _check_names(enable: Collection[str], disable: Collection[str], announced: Collection[str]) -> None:
+    """Raises ValueError with upstream's words."""
+    for flag, names in (("enable-admission-plugins", enable), ("disable-admission-plugins", disable)):
+        for name in names:
+            if name in NOT_HERE:
+                raise ValueError(f"{flag}: {name} is a plugin of Kubernetes that is not available here")
+            if name not in ORDER and name not in announced:
+                raise ValueError(f'{flag} plugin "{name}" is unknown')
+    both = sorted(set(enable) & set(disable))
+    if both:
+        raise ValueError(f"{both} in enable-admission-plugins and disable-admission-plugins overlapped")
+
+
+def _announced() -> dict[str, EntryPoint]:
     """Plugins that installed packages announce, by name so that the order does not change with the installation."""
     from importlib.metadata import entry_points
 
-    found = sorted(entry_points(group=ENTRY_POINTS), key=lambda e: e.name)
-    return [point.load()(context) for point in found]
+    return {e.name: e for e in sorted(entry_points(group=ENTRY_POINTS), key=lambda e: e.name)}

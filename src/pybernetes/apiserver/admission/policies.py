@@ -31,6 +31,7 @@ from .expressions import (
     namespace_of_write,
 )
 from .matching import Equivalent, Equivalents, Matcher, is_exempt, rule_matches
+from .metrics import AdmissionMetrics
 
 GROUP = "admissionregistration.k8s.io"
 POLICIES = GVR(GROUP, "v1", "validatingadmissionpolicies")
@@ -54,6 +55,16 @@ class Denial:
 
     message: str
     reason: str = ""
+    error: str = "no_error"
+    """The kind of failure, where it is not the validation that refuses."""
+
+
+def failure_kind(failure: CelError) -> str:
+    """As metrics tell failures of expressions apart."""
+    text = str(failure)
+    if text.startswith("compilation error"):
+        return "compile_error"
+    return "out_of_budget" if "running out of cost budget" in text or "cost limit exceeded" in text else "invalid_error"
 
 
 class Constraints:
@@ -176,7 +187,7 @@ class Policy:
                 return
         except CelError as failure:
             if self.fails:
-                yield 0, Denial(str(failure))
+                yield 0, Denial(str(failure), error=failure_kind(failure))
             return
         budget = Budget(POLICY_BUDGET)
         values["variables"] = Variables(self.variables, values, budget)
@@ -185,7 +196,7 @@ class Policy:
                 holds = validation.expression.evaluate(values, budget)
             except CelError as failure:
                 if self.fails:
-                    yield index, Denial(str(failure))
+                    yield index, Denial(str(failure), error=failure_kind(failure))
                 continue
             if holds is not True:
                 yield index, validation.denial(values, budget)
@@ -229,6 +240,7 @@ class BoundPolicies(Plugin):
         super().__init__(context)
         self._equivalents: Equivalents | None = context.settings.get("equivalents")
         self._resource_of_kind: ResourceOfKind | None = context.settings.get("resource_of_kind")
+        self._metrics: AdmissionMetrics = context.settings.get("metrics") or AdmissionMetrics()
         self._bound: list[tuple[Any, list[Binding]]] | None = None
         self._compiled: dict[str, tuple[Object, Any]] = {}
         for gvr in (self.policies, self.bindings):
@@ -347,8 +359,14 @@ class ValidatingAdmissionPolicy(BoundPolicies):
         annotations: dict[str, list[str]],
     ) -> Iterator[StatusError]:
         values = bindings(a, seen, self.context.authorizer, namespace_of_write(a, self.reader), param)
+        clock, refused = self.context.clock, 0
+        began = clock.monotonic()
         for index, denial in policy.denials(values):
+            refused += 1
             actions = binding.spec.get("validationActions") or ()
+            for action in actions:
+                elapsed = clock.monotonic() - began
+                self._metrics.policy(policy.name, binding.name, action.lower(), denial.error, elapsed)
             if "Deny" in actions:
                 yield refusal(a, policy, binding, denial)
             if "Warn" in actions:
@@ -358,6 +376,8 @@ class ValidatingAdmissionPolicy(BoundPolicies):
                 a.warnings.append(words + denial.message)
             if "Audit" in actions:
                 a.audit_annotations[FAILURE_KEY] = _failure_note(policy, binding, index, denial, actions)
+        if not refused:
+            self._metrics.policy(policy.name, binding.name, "allow", "no_error", clock.monotonic() - began)
         if "variables" in values:
             found, failures = policy.audit(values)
             for key, value in found.items():

@@ -2,51 +2,15 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 
-from ..metrics import gauge_lines
+from ..metrics import Histograms, Labels, gauge_lines, inside
 from .levels import Flow, Level, Levels
 
 PREFIX = "apiserver_flowcontrol_"
 SECONDS = (0, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30)
 LENGTHS = (0, 10, 25, 50, 100, 250, 500, 1000)
 SEATS = (1, 2, 4, 8, 16, 32, 64, 100)
-Labels = tuple[tuple[str, str], ...]
-
-
-class Histograms:
-    """One histogram a set of labels."""
-
-    def __init__(self, name: str, text: str, bounds: tuple[float, ...]) -> None:
-        self.name, self.text, self.bounds = PREFIX + name, text, bounds
-        self._found: dict[Labels, tuple[list[int], list[float]]] = {}
-
-    def observe(self, labels: Labels, value: float) -> None:
-        found = self._found.get(labels)
-        if found is None:
-            found = self._found[labels] = ([0] * (len(self.bounds) + 1), [0.0])
-        found[0][bisect_left(self.bounds, value)] += 1
-        found[1][0] += value
-
-    def lines(self, zeroes: Mapping[Labels, int] | None = None) -> Iterator[str]:
-        """``zeroes`` are observations of nothing that were only counted."""
-        yield f"# HELP {self.name} {self.text}"
-        yield f"# TYPE {self.name} histogram"
-        zeroes = zeroes or {}
-        for labels in dict.fromkeys((*self._found, *zeroes)):
-            counts, total = self._found.get(labels, ([0] * (len(self.bounds) + 1), [0.0]))
-            inside, sum_so_far = _inside(labels), zeroes.get(labels, 0)
-            for bound, number in zip((*self.bounds, None), counts, strict=True):
-                sum_so_far += number
-                edge = "+Inf" if bound is None else f"{bound:g}"
-                yield f'{self.name}_bucket{{{inside},le="{edge}"}} {sum_so_far}'
-            yield f"{self.name}_sum{{{inside}}} {total[0]!r}"
-            yield f"{self.name}_count{{{inside}}} {sum_so_far}"
-
-
-def _inside(labels: Labels) -> str:
-    return ",".join(f'{n}="{v}"' for n, v in labels)
 
 
 def _of(flow: Flow) -> Labels:
@@ -58,10 +22,16 @@ class FairnessMetrics:
 
     def __init__(self, levels: Levels) -> None:
         self._levels = levels
-        self._wait = Histograms("request_wait_duration_seconds", "Time that a request waited in its queue.", SECONDS)
-        self._execution = Histograms("request_execution_seconds", "Time that a request held its seats.", SECONDS)
-        self._lengths = Histograms("request_queue_length_after_enqueue", "Length of a request's queue.", LENGTHS)
-        self._seats = Histograms("work_estimated_seats", "Seats that a request was taken to need.", SEATS)
+        self._wait = Histograms(
+            f"{PREFIX}request_wait_duration_seconds", "Time that a request waited in its queue.", SECONDS
+        )
+        self._execution = Histograms(
+            f"{PREFIX}request_execution_seconds", "Time that a request held its seats.", SECONDS
+        )
+        self._lengths = Histograms(
+            f"{PREFIX}request_queue_length_after_enqueue", "Length of a request's queue.", LENGTHS
+        )
+        self._seats = Histograms(f"{PREFIX}work_estimated_seats", "Seats that a request was taken to need.", SEATS)
 
     def waited(self, flow: Flow, seconds: float, *, executed: bool) -> None:
         self._wait.observe((*_of(flow), ("execute", "true" if executed else "false")), seconds)
@@ -164,4 +134,4 @@ def _counter(name: str, text: str, values: Iterable[tuple[Mapping[str, str], int
     yield f"# HELP {PREFIX}{name} {text}"
     yield f"# TYPE {PREFIX}{name} counter"
     for labels, value in values:
-        yield f"{PREFIX}{name}{{{_inside(tuple(labels.items()))}}} {value}"
+        yield f"{PREFIX}{name}{{{inside(labels.items())}}} {value}"

@@ -85,6 +85,12 @@ class Upkeep:
         self._fairness.changed()
         self._changed.set()
 
+    async def once(self) -> None:
+        """At the start, when the bootstrap objects are there."""
+        self._changed.clear()
+        self._fairness.refresh()
+        await self._tell()
+
     async def run(self) -> None:
         """Until cancelled."""
         async with asyncio.TaskGroup() as group:

@@ -24,6 +24,8 @@ from ....hooks.admission import AdmissionAttributes, AdmissionContext, Admission
 from ...services import ServiceResolver
 from ..base import Plugin
 from ..matching import Equivalent, Equivalents, Matcher, is_exempt
+from ..metrics import ADMIT, CALLING, NO_ERROR, AdmissionMetrics
+from ..metrics import VALIDATING as VALIDATING_TYPE
 from .calling import CallFailed, WebhookCaller
 from .conditions import Conditions
 from .review import Answer, answer_of, rejection, request_for, version_for
@@ -65,6 +67,7 @@ class _Webhooks(Plugin):
         rng = context.settings.get("rng") or random.Random()
         self._caller = caller or WebhookCaller(ServiceResolver(context.reader, rng), context.clock)
         self._equivalents: Equivalents | None = context.settings.get("equivalents")
+        self._metrics: AdmissionMetrics = context.settings.get("metrics") or AdmissionMetrics()
         self._hooks: tuple[Hook, ...] | None = None
         self._relevant: dict[tuple[str, GVR, str, bool], tuple[tuple[Hook, Equivalent], ...]] = {}
         self.reader.subscribe(self.source, self._changed)
@@ -108,6 +111,21 @@ class _Webhooks(Plugin):
         """Raises CallFailed, and StatusError 400 where the webhook cannot be asked in a dry run."""
         if a.dry_run and hook.has_side_effects:
             raise bad_request(f"admission webhook {go_quote(hook.name)} does not support dry run")
+        began, kind = self.context.clock.monotonic(), ADMIT if mutating else VALIDATING_TYPE
+        code, error = 500, CALLING
+        try:
+            answer = await self._exchange(hook, seen, a, mutating=mutating)
+            code, error = 200 if answer.allowed else rejection(hook.name, answer.result).code, NO_ERROR
+        finally:
+            seconds = self.context.clock.monotonic() - began
+            self._metrics.webhook(hook.name, kind, a.operation, seconds, code, error)
+        for key, value in answer.annotations.items():
+            a.audit_annotations[f"{hook.name}/{key}"] = value
+        a.warnings.extend(answer.warnings)
+        return answer
+
+    async def _exchange(self, hook: Hook, seen: Equivalent, a: AdmissionAttributes, *, mutating: bool) -> Answer:
+        """Raises CallFailed."""
         version = version_for(hook.spec.get("admissionReviewVersions") or ())
         uid = str(uuid.uuid4())
         review = request_for(a, seen, version, uid)
@@ -115,14 +133,9 @@ class _Webhooks(Plugin):
             answered = await self._caller.call(hook.spec.get("clientConfig") or {}, review, hook.timeout)
         except CallFailed as failure:
             raise CallFailed(f"failed to call webhook: {failure}") from failure
-        answer = answer_of(answered, uid, version, mutating=mutating)
-        for key, value in answer.annotations.items():
-            a.audit_annotations[f"{hook.name}/{key}"] = value
-        a.warnings.extend(answer.warnings)
-        return answer
+        return answer_of(answered, uid, version, mutating=mutating)
 
-    @staticmethod
-    def _failed(hook: Hook, failure: CallFailed, a: AdmissionAttributes, key: str) -> StatusError | None:
+    def _failed(self, hook: Hook, failure: CallFailed, a: AdmissionAttributes, key: str) -> StatusError | None:
         """The error that the client gets; None where the webhook may fail."""
         words = f"failed calling webhook {go_quote(hook.name)}: {failure}"
         if not hook.ignore_failures:
@@ -130,6 +143,7 @@ class _Webhooks(Plugin):
             return internal_error(words)
         log.warning("failed calling webhook, failing open", webhook=hook.name, error=str(failure))
         a.audit_annotations[f"failed-open.{key}"] = hook.name
+        self._metrics.fail_open(hook.name, ADMIT if self.source == MUTATING else VALIDATING_TYPE)
         return None
 
 

@@ -1,0 +1,59 @@
+"""What admission measures: plugins, webhooks and policies, under upstream's names. Specified by "Kubernetes Metrics Reference"."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..metrics import Counters, Histograms, Labels
+
+_STEP = (0.005, 0.025, 0.1, 0.5, 1.0, 2.5)
+_WEBHOOK = (*_STEP, 10.0, 25.0)
+_POLICY = (0.0000005, 0.001, 0.01, 0.1, 1.0)
+NO_ERROR, CALLING, INTERNAL = "no_error", "calling_webhook_error", "apiserver_internal_error"
+ADMIT, VALIDATING = "admit", "validating"
+MAX_CODE = 600
+
+
+class AdmissionMetrics:
+    """The counters of one server."""
+
+    def __init__(self) -> None:
+        prefix = "apiserver_admission_"
+        self._duration = Histograms(
+            f"{prefix}webhook_admission_duration_seconds", "Time that webhooks took to answer.", _WEBHOOK
+        )
+        self._requests = Counters(f"{prefix}webhook_request_total", "Webhooks that were asked.")
+        self._rejections = Counters(f"{prefix}webhook_rejection_count", "Writes that webhooks refused or failed.")
+        self._fail_open = Counters(f"{prefix}webhook_fail_open_count", "Webhooks that failed and were let pass.")
+        policy = "apiserver_validating_admission_policy_"
+        self._checks = Counters(f"{policy}check_total", "Checks of validating admission policies.")
+        self._check_duration = Histograms(
+            f"{policy}check_duration_seconds", "Time that checks of validating admission policies took.", _POLICY
+        )
+
+    def webhook(self, name: str, kind: str, operation: str, seconds: float, code: int, error: str) -> None:
+        """One answer: ``code`` is 200 where it allowed; ``error`` tells whose fault a failure is."""
+        rejected = "false" if code == 200 else "true"
+        base: Labels = (("name", name), ("type", kind), ("operation", operation))
+        number = str(min(code, MAX_CODE))
+        self._duration.observe((*base, ("rejected", rejected)), seconds)
+        self._requests.add((*base, ("code", number), ("rejected", rejected)))
+        if code != 200:
+            shown = number if error == NO_ERROR else "0"
+            self._rejections.add((*base, ("error_type", error), ("rejection_code", shown)))
+
+    def fail_open(self, name: str, kind: str) -> None:
+        self._fail_open.add((("name", name), ("type", kind)))
+
+    def policy(self, policy: str, binding: str, action: str, error: str, seconds: float) -> None:
+        labels: Labels = (
+            ("policy", policy), ("policy_binding", binding), ("error_type", error), ("enforcement_action", action)
+        )  # fmt: skip
+        self._checks.add(labels)
+        self._check_duration.observe(labels, seconds)
+
+    def lines(self) -> Iterator[str]:
+        for part in (
+            self._duration, self._requests, self._rejections, self._fail_open, self._checks, self._check_duration
+        ):  # fmt: skip
+            yield from part.lines()
