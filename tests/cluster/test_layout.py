@@ -1,7 +1,12 @@
 """Data directories: what is refused, and that refusing changes nothing."""
 
+import fcntl
+import os
+import threading
+
 import pytest
 
+from pybernetes.cluster import lifecycle
 from pybernetes.cluster.layout import ClusterError, Layout, Settings
 from pybernetes.cluster.lifecycle import settings_for
 
@@ -56,3 +61,26 @@ def test_two_directories_have_two_tags(tmp_path):
 def test_registries_are_configured_per_cluster_before_the_machine():
     layout = Layout.of("/somewhere")
     assert layout.registry_hosts == "/somewhere/registries:/etc/containerd/certs.d"
+
+
+@pytest.mark.root
+def test_clusters_that_come_up_at_once_choose_their_networks_in_turn(tmp_path, monkeypatch):
+    monkeypatch.setattr(lifecycle, "RUN_ROOT", tmp_path)
+    inside, entered = threading.Event(), []
+
+    def second():
+        inside.wait()
+        with lifecycle.alone_on_machine():
+            entered.append("second")
+
+    other = threading.Thread(target=second)
+    other.start()
+    with lifecycle.alone_on_machine():
+        inside.set()
+        directory = os.open(tmp_path, os.O_RDONLY)
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.close(directory)
+        entered.append("first")
+    other.join(5)
+    assert entered == ["first", "second"] and list(tmp_path.iterdir()) == []

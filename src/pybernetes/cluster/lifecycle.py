@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from ..client.rest import Client
 from ..client.transport import TransportError
 from ..concurrency import Clock
 from . import cleanup
-from .layout import ClusterError, Layout, Settings
+from .layout import RUN_ROOT, ClusterError, Layout, Settings
 from .machine import NETNS_DIRECTORY, Machine, pick_free_networks
 from .preflight import check_all
 from .supervisor import ask
@@ -80,6 +82,29 @@ async def start(layout: Layout, settings: Settings, clock: Clock, progress: Prog
 def prepare(layout: Layout, wanted: dict[str, Any], clock: Clock, progress: Progress) -> Settings:
     """Everything before the first process: checks, directories, certificates, kubeconfigs, the machine's network."""
     layout.check_version()
+    with alone_on_machine():
+        return _prepare(layout, wanted, clock, progress)
+
+
+@contextmanager
+def alone_on_machine() -> Iterator[None]:
+    """Networks are chosen by what is there: two clusters that come up at once must not choose the same.
+
+    Who is not root makes none, and needs not wait.
+    """
+    if os.geteuid() != 0:
+        yield
+        return
+    RUN_ROOT.mkdir(mode=0o755, parents=True, exist_ok=True)
+    directory = os.open(RUN_ROOT, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(directory)
+
+
+def _prepare(layout: Layout, wanted: dict[str, Any], clock: Clock, progress: Progress) -> Settings:
     settings = settings_for(layout, wanted)
     check_all(layout, settings)
     layout.create()
