@@ -17,6 +17,7 @@ from cryptography.x509.oid import NameOID
 from pybernetes.api.errors import StatusError
 from pybernetes.api.resources import CUSTOM_RESOURCE_DEFINITIONS, GVR
 from pybernetes.apiserver.custom import webhook as conversion
+from pybernetes.apiserver.http import HttpServer
 
 from .test_custom import established
 
@@ -312,3 +313,41 @@ async def test_a_bundle_that_is_none_keeps_a_definition_from_being_established(c
         if "Established" in conditions:
             break
     assert (conditions["Established"]["status"], conditions["Established"]["reason"]) == ("False", "InvalidCABundle")
+
+
+class Left(list):
+    """Tells when what is in it has gone."""
+
+    def __init__(self, items):
+        super().__init__(items)
+        self.empty = asyncio.Event()
+
+    def remove(self, item):
+        super().remove(item)
+        self.empty.set()
+
+
+async def test_a_watch_ends_with_its_connection(server, client, webhook):
+    made = await client.create(V1, host("a", "v1", hostPort="h:1"))
+    front, ready = HttpServer(server, server.clock), asyncio.Event()
+    serving = asyncio.create_task(front.run("127.0.0.1", 0, started=ready))
+    try:
+        await ready.wait()
+        reader, writer = await asyncio.open_connection("127.0.0.1", front.port)
+        version = made["metadata"]["resourceVersion"]
+        target = f"/apis/stable.example.com/v2/hosts?watch=1&resourceVersion={version}"
+        writer.write(f"GET {target} HTTP/1.1\r\nHost: x\r\nAccept-Encoding: gzip\r\n\r\n".encode())
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert b"chunked" in head.lower() and b"gzip" not in head.lower()
+        await client.create(V1, host("b", "v1", hostPort="g:1"))
+        await reader.readline()
+        assert json.loads(await reader.readline())["object"]["host"] == "g"
+        dispatcher = server.definitions.served["hosts.stable.example.com"].dispatcher
+        (told,) = dispatcher.closing
+        dispatcher.closing = Left([told])
+        writer.close()
+        async with asyncio.timeout(5):
+            await dispatcher.closing.empty.wait()
+    finally:
+        serving.cancel()
+        await asyncio.wait([serving])

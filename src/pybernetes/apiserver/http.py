@@ -162,7 +162,7 @@ class Connection(asyncio.Protocol):
             return False  # TLS has no half-closed connections
         if self._busy or self._ready:
             # Half-closed: the peer may still read the answer that it waits for (a watch ends with its reader).
-            return self._sink is None
+            return self._sink is None and not self._live
         return False
 
     def pause_writing(self) -> None:
@@ -417,6 +417,8 @@ class Connection(asyncio.Protocol):
             self.transport.resume_reading()
 
     _streaming = False
+    _live = False
+    """What is being sent goes on until the reader leaves."""
 
     async def _serve(self, request: Request) -> None:
         try:
@@ -510,7 +512,7 @@ class Connection(asyncio.Protocol):
 
     async def _chunks(self, request: Request, response: Response, body: AsyncIterator[bytes]) -> None:
         keep = self._keep()
-        self._streaming = True
+        self._streaming, self._live = True, response.live
         sized = any(name.lower() == "content-length" for name, _ in response.headers)
         self.transport.write(self._head(response, b"\r\n" if sized else b"Transfer-Encoding: chunked\r\n\r\n", keep))
         try:
