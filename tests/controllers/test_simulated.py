@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from pathlib import Path
 
 import pytest
 
@@ -9,7 +10,7 @@ from pybernetes.api.resources import GVR, NODES, PODS
 from pybernetes.client.rest import Client
 from pybernetes.cluster.simulated import SimulatedNodes, Stage, StageError, parse_stages
 from pybernetes.cluster.simulated.machine import Run, next_step
-from pybernetes.cluster.simulated.stages import Course, course_of
+from pybernetes.cluster.simulated.stages import Course, course_of, load_stages
 from pybernetes.concurrency import VirtualClock, virtual_event_loop
 
 from .fake_api import FakeAPI
@@ -93,6 +94,15 @@ def test_stage_files():
     )
     assert course_of(annotated, stages, rng).run == 3.0
     assert course_of(pod(), (Stage(failure_rate=1.0, exit_code=9),), rng).exit_code == 9
+
+
+def test_the_stage_file_of_the_documentation(tmp_path):
+    page = (Path(__file__).parents[2] / "docs/simulated-nodes.md").read_text()
+    file = tmp_path / "stages.yaml"
+    file.write_text(page.split("```yaml\n")[1].split("```")[0])
+    flaky, jobs, slow = load_stages(str(file))[:3]
+    assert (flaky.start, flaky.run, flaky.exit_code) == ((0.5, 2.0), (60.0, 120.0), 137)
+    assert (jobs.owner, slow.namespace, slow.stop) == ("Job", "slow", (5.0, 20.0))
 
 
 @pytest.mark.parametrize(
