@@ -68,7 +68,7 @@ class Fairness:
         work = self._estimate(request, info, queues.max_seats)
         ticket = Ticket(work, flow, flow.distinguisher, request)
         request.seat = ticket
-        self.metrics.estimated(flow, work.most)
+        flow.counts.estimates.observe(work.most)
         now = self._clock.monotonic()
         if queues.free(work.most):
             queues.begin(ticket, now)
@@ -89,8 +89,10 @@ class Fairness:
             return  # it never had a seat
         flow, now = ticket.schema, self._clock.monotonic()
         flow.counts.executing -= 1
-        self.metrics.executed(flow, now - ticket.started)
-        self._go(flow.queues.finish(ticket, now))
+        flow.counts.execution.observe(now - ticket.started)
+        begun = flow.queues.finish(ticket, now)
+        if begun:
+            self._go(begun)
         if ticket.work.latency > 0:
             self._clock.call_later(ticket.work.latency, lambda: self._release(ticket))
         else:

@@ -6,6 +6,7 @@ and takes no more. The two mandatory levels and schemas are there also where nob
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +21,8 @@ from .shares import Claim, Limits, adjust, common, limits_of, max_seats
 EXEMPT, CATCH_ALL = "exempt", "catch-all"
 MAX_RETRY_AFTER = 32
 KEPT_FLOWS = 8192
+SECONDS = (0, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30)
+SEATS = (1, 2, 4, 8, 16, 32, 64, 100)
 
 
 class Dropped:
@@ -91,6 +94,19 @@ class Schema:
     level: str
 
 
+class Buckets:
+    """A histogram that every request goes into."""
+
+    __slots__ = ("bounds", "counts", "sum")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds, self.counts, self.sum = bounds, [0] * (len(bounds) + 1), 0.0
+
+    def observe(self, value: float) -> None:
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.sum += value
+
+
 @dataclass(slots=True, eq=False)
 class Counts:
     """Of one schema at one level; they outlive their objects as every counter does."""
@@ -102,7 +118,8 @@ class Counts:
     seats: int = 0
     queued: int = 0
     queued_seats: int = 0
-    no_accommodation: int = 0
+    execution: Buckets = field(default_factory=lambda: Buckets(SECONDS))
+    estimates: Buckets = field(default_factory=lambda: Buckets(SEATS))
     rejected: dict[str, int] = field(default_factory=dict)
 
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from ..metrics import Histograms, Labels, gauge_lines, inside
-from .levels import Flow, Level, Levels
+from .levels import SECONDS, Buckets, Flow, Level, Levels
 
 PREFIX = "apiserver_flowcontrol_"
-SECONDS = (0, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30)
 LENGTHS = (0, 10, 25, 50, 100, 250, 500, 1000)
-SEATS = (1, 2, 4, 8, 16, 32, 64, 100)
 
 
 def _of(flow: Flow) -> Labels:
@@ -25,25 +23,15 @@ class FairnessMetrics:
         self._wait = Histograms(
             f"{PREFIX}request_wait_duration_seconds", "Time that a request waited in its queue.", SECONDS
         )
-        self._execution = Histograms(
-            f"{PREFIX}request_execution_seconds", "Time that a request held its seats.", SECONDS
-        )
         self._lengths = Histograms(
             f"{PREFIX}request_queue_length_after_enqueue", "Length of a request's queue.", LENGTHS
         )
-        self._seats = Histograms(f"{PREFIX}work_estimated_seats", "Seats that a request was taken to need.", SEATS)
 
     def waited(self, flow: Flow, seconds: float, *, executed: bool) -> None:
         self._wait.observe((*_of(flow), ("execute", "true" if executed else "false")), seconds)
 
-    def executed(self, flow: Flow, seconds: float) -> None:
-        self._execution.observe((*_of(flow), ("type", "regular")), seconds)
-
     def queued(self, flow: Flow, length: int) -> None:
         self._lengths.observe(_of(flow), length)
-
-    def estimated(self, flow: Flow, seats: int) -> None:
-        self._seats.observe(_of(flow), seats)
 
     # -- text -------------------------------------------------------------------------------------------------------
 
@@ -57,8 +45,18 @@ class FairnessMetrics:
             if c.at_once and level != "exempt"
         }
         yield from self._wait.lines(zero_waits)
-        for histograms in (self._execution, self._lengths, self._seats):
-            yield from histograms.lines()
+        yield from self._lengths.lines()
+        counts = self._levels.counts
+        yield from _bucket_lines(
+            "request_execution_seconds",
+            "Time that a request held its seats.",
+            (((*_pair(k), ("type", "regular")), c.execution) for k, c in counts.items()),
+        )
+        yield from _bucket_lines(
+            "work_estimated_seats",
+            "Seats that a request was taken to need.",
+            ((_pair(k), c.estimates) for k, c in counts.items()),
+        )
 
     def _counter_lines(self) -> Iterator[str]:
         counts = self._levels.counts
@@ -124,6 +122,23 @@ _LEVEL_GAUGES = {
     "dispatch_r": ("Virtual time of the last dispatch.", lambda lv: lv.queues.dispatch_r),
     "latest_s": ("Virtual start of the request dispatched last.", lambda lv: lv.queues.latest_s),
 }
+
+
+def _pair(key: tuple[str, str]) -> Labels:
+    return ("priority_level", key[0]), ("flow_schema", key[1])
+
+
+def _bucket_lines(name: str, text: str, found: Iterable[tuple[Labels, Buckets]]) -> Iterator[str]:
+    yield f"# HELP {PREFIX}{name} {text}"
+    yield f"# TYPE {PREFIX}{name} histogram"
+    for labels, buckets in found:
+        shown, total = inside(labels), 0
+        for bound, number in zip((*buckets.bounds, None), buckets.counts, strict=True):
+            total += number
+            edge = "+Inf" if bound is None else f"{bound:g}"
+            yield f'{PREFIX}{name}_bucket{{{shown},le="{edge}"}} {total}'
+        yield f"{PREFIX}{name}_sum{{{shown}}} {buckets.sum!r}"
+        yield f"{PREFIX}{name}_count{{{shown}}} {total}"
 
 
 def _names(key: tuple[str, str]) -> dict[str, str]:

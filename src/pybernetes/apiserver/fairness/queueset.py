@@ -40,6 +40,8 @@ class Work:
 
 
 ONE = Work()
+NOBODY: list[Any] = []
+"""Dispatched by what made nobody's seat free; never changed."""
 
 
 @dataclass(slots=True, eq=False)
@@ -84,7 +86,7 @@ class QueueSet:
     """``queues`` -1: no limit at all (exempt); 0: what finds no seat is rejected."""
 
     __slots__ = (
-        "_enqueued", "_last", "_robin", "cancelled", "current_r", "demand", "dispatch_r", "dispatched", "executing", "hand",
+        "_busy", "_busy_seats", "_enqueued", "_last", "_robin", "cancelled", "current_r", "demand", "dispatch_r", "dispatched", "executing", "hand",
         "in_use", "latest_s", "length_limit", "limit", "max_seats", "no_accommodation", "queues", "rejected", "timed_out",
         "unlimited", "unqueued", "waiting", "waiting_seats",
     )  # fmt: skip
@@ -102,6 +104,8 @@ class QueueSet:
         self.demand = Demand(now)
         self._last = now
         self._enqueued = self._robin = 0
+        self._busy = self._busy_seats = 0
+        """Queues that are busy, and the seats of what runs from queues."""
 
     def configure(self, queues: int, hand: int, length_limit: int, limit: int, now: float) -> list[Ticket]:
         """Returns what can be dispatched now. Queues beyond the wanted number serve until they are empty."""
@@ -147,6 +151,7 @@ class QueueSet:
             return False
         if not queue.busy:
             queue.next_r = self.current_r
+            self._busy += 1
         ticket.arrived, ticket.arrival_r, ticket.queue = now, self.current_r, queue
         queue.waiting.append(ticket)
         queue.work += ticket.work.total
@@ -172,11 +177,13 @@ class QueueSet:
             self.unqueued.discard(ticket)
         else:
             queue.executing -= 1
+            if not queue.busy:
+                self._busy -= 1
             queue.next_r -= ticket.work.seats * (ESTIMATED_SECONDS - (now - ticket.started))
             queue.bound()
         if ticket.work.latency <= 0:
             self._give_back(ticket, now)
-        return self._dispatch(now)
+        return self._dispatch(now) if self.waiting else NOBODY
 
     def release(self, ticket: Ticket, now: float) -> list[Ticket]:
         """The events that the request made have been sent."""
@@ -190,7 +197,9 @@ class QueueSet:
         assert queue is not None
         self._advance(now)
         queue.waiting.remove(ticket)
-        queue.work -= ticket.work.total
+        queue.work = queue.work - ticket.work.total if queue.waiting else 0.0
+        if not queue.busy:
+            self._busy -= 1
         self.waiting -= 1
         self.waiting_seats -= ticket.work.most
         self.rejected += 1
@@ -211,12 +220,9 @@ class QueueSet:
     def _advance(self, now: float) -> None:
         """Virtual time: real time by the seats that each busy queue gets."""
         passed, self._last = now - self._last, now
-        if passed <= 0 or not (self.waiting or self.executing):
-            return
-        busy = [q for q in self.queues if q.busy]
-        if busy:
-            asked = self.waiting_seats + sum(q.seats for q in busy)
-            self.current_r += passed * min(asked, self.limit) / len(busy)
+        if self._busy and passed > 0:
+            asked = self.waiting_seats + self._busy_seats
+            self.current_r += passed * min(asked, self.limit) / self._busy
 
     def _accommodates(self, seats: int) -> bool:
         if self.unlimited or self.in_use + seats <= self.limit:
@@ -267,6 +273,7 @@ class QueueSet:
         self.dispatch_r, self.latest_s = self.current_r, queue.next_r
         queue.executing += 1
         queue.seats += ticket.work.most
+        self._busy_seats += ticket.work.most
         queue.next_r += total
         queue.bound()
         self.executing += 1
@@ -276,6 +283,7 @@ class QueueSet:
         self.in_use -= ticket.work.most
         if ticket.queue is not None:
             ticket.queue.seats -= ticket.work.most
+            self._busy_seats -= ticket.work.most
         self.demand.set(self.in_use + self.waiting_seats, now)
 
     def validate_state(self) -> None:
@@ -283,5 +291,7 @@ class QueueSet:
         assert self.waiting == sum(len(q.waiting) for q in self.queues)
         assert self.waiting_seats == sum(t.work.most for q in self.queues for t in q.waiting)
         assert self.executing == len(self.unqueued) + sum(q.executing for q in self.queues)
+        assert self._busy == sum(1 for q in self.queues if q.busy)
+        assert self._busy_seats == sum(q.seats for q in self.queues)
         assert self.in_use >= 0 and all(q.seats >= 0 and q.executing >= 0 for q in self.queues)
         assert all(abs(q.work - sum(t.work.total for t in q.waiting)) < 1e-6 for q in self.queues)
