@@ -1,6 +1,7 @@
 """Every kind of credential, good and forged, through the whole union."""
 
 import base64
+import random
 
 import orjson
 import pytest
@@ -9,13 +10,16 @@ from cryptography.hazmat.primitives import hashes, hmac, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from pybernetes.api.errors import StatusError
-from pybernetes.api.resources import NODES, PODS, SECRETS, SERVICE_ACCOUNTS
+from pybernetes.api.resources import CONFIG_MAPS, NODES, PODS, SECRETS, SERVICE_ACCOUNTS
 from pybernetes.apiserver import authn
-from pybernetes.apiserver.authn import jwt
+from pybernetes.apiserver.authn import jwt, tracking
 from pybernetes.apiserver.authn.issuer import OpenIdDiscovery, TokenIssuer, legacy_token
+from pybernetes.apiserver.composition import Options, compose
 from pybernetes.client import signing
 from pybernetes.client.signing import Subject
+from pybernetes.concurrency import RealClock
 from pybernetes.hooks.identity import ANONYMOUS, Credentials
+from pybernetes.storage.memory import MemoryStore
 
 ISSUER = authn.DEFAULT_ISSUER
 SIGNER = jwt.Signer(signing.new_key())
@@ -485,3 +489,25 @@ def test_key_files():
     assert len(keys) == 3 and len({k.id for k in keys}) == 1
     with pytest.raises(ValueError, match="does not contain any valid"):
         jwt.load_verification_keys(b"")
+
+
+# -- legacy tokens are tracked -----------------------------------------------------------------------------------------
+
+
+async def test_since_when_legacy_tokens_are_tracked():
+    clock = RealClock()
+    server = compose(MemoryStore(clock), clock, random.Random(1), Options())
+    await server.start()
+
+    def since():
+        return server.objects.get(CONFIG_MAPS, tracking.NAMESPACE, tracking.NAME)["data"]["since"]
+
+    today = since()
+    assert len(today) == len("2027-01-15")
+    await tracking.ensure(server.loopback, server.objects, NOW)
+    assert since() == today
+    path = f"/api/v1/namespaces/{tracking.NAMESPACE}/configmaps/{tracking.NAME}"
+    await server.loopback("PATCH", path, {"data": {"since": "long ago"}}, content_type="application/merge-patch+json")
+    await tracking.ensure(server.loopback, server.objects, NOW)
+    assert since() == "2027-01-15"
+    await server.store.close()

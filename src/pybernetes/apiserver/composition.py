@@ -22,6 +22,7 @@ from ..storage.encryption import EncryptingStore
 from . import admission, authn, authz
 from .aggregation.trust import TrustPublisher, trust
 from .audit.records import Auditor
+from .authn import tracking
 from .authn.certificates import CertificateVerifier, RequestHeaderNames
 from .authn.issuer import (
     CACHE_CONTROL,
@@ -127,6 +128,7 @@ def compose(store: Store, clock: Clock, rng: random.Random, options: Options) ->
     async def bootstrap() -> None:
         await reconcile(request, kubeadm_objects())
         await publisher.ensure()
+        await tracking.ensure(request, server.objects, clock.now())
         authorization.prepare()
 
     server.post_start.append(bootstrap)
