@@ -5,6 +5,7 @@ import base64
 import ssl
 import time
 from contextlib import asynccontextmanager
+from unittest.mock import patch
 
 import orjson
 import pytest
@@ -14,6 +15,7 @@ from pybernetes.apiserver.server import ServerConfig
 from pybernetes.client import signing
 from pybernetes.client.signing import Subject, key_to_pem
 from pybernetes.concurrency import RealClock
+from pybernetes.streams import http_server
 from pybernetes.streams.http_server import HttpResponse, HttpServer
 
 GROUP, VERSION = "pets.example.com", "v1"
@@ -132,6 +134,21 @@ class Cats:
         return HttpResponse(status, orjson.dumps(value), "application/json", [("X-Cat", "miau")])
 
 
+def counted(handler):
+    """A connection class that lets the handler know of connections, and close them."""
+    open_ones = []
+
+    class Counted(http_server._ServerConnection):
+        def connection_made(self, transport):
+            handler.connections += 1
+            open_ones.append(transport)
+            super().connection_made(transport)
+
+    handler.connections = 0
+    handler.restart = lambda: [t.close() for t in open_ones]
+    return Counted
+
+
 @asynccontextmanager
 async def serving(handler, pki):
     """The port of the server behind."""
@@ -140,13 +157,14 @@ async def serving(handler, pki):
     context.load_verify_locations(pki / "proxy-ca.crt")
     context.verify_mode = ssl.CERT_OPTIONAL
     server = HttpServer(handler, clock=RealClock(), tls=context)
-    task = asyncio.get_running_loop().create_task(server.run())
-    await server.started.wait()
-    try:
-        yield server.port
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
+    with patch.object(http_server, "_ServerConnection", counted(handler)):
+        task = asyncio.get_running_loop().create_task(server.run())
+        await server.started.wait()
+        try:
+            yield server.port
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
 
 
 @pytest.fixture

@@ -250,6 +250,26 @@ async def test_it_breaks_off(front, registered, pki):
     assert (await ask(front, "GET", f"{ROOT}/namespaces/default/cats/tom/exec", **headers)).status == 503
 
 
+async def test_connections_are_kept_for_reads(front, registered):
+    path = f"{ROOT}/namespaces/default/cats"
+    kept = front.remotes._connections._idle
+    assert await whole(await ask(front, "GET", path))
+    before = registered.connections
+    for _ in range(5):
+        assert await whole(await ask(front, "GET", path))
+    assert registered.connections == before and sum(map(len, kept.values())) >= 1
+    # The server behind closes what it kept: the next read does not notice.
+    registered.restart()
+    answers = await asyncio.gather(*(ask(front, "GET", path) for _ in range(3)))
+    assert [a.status for a in answers] == [200] * 3
+    for answer in answers:
+        await answer.body.aclose()
+    missing = await ask(front, "GET", f"{path}/nobody")
+    assert missing.status == 404 and await whole(missing)
+    front.remotes.drop(front.objects.get(API_SERVICES, "", NAME))
+    assert not kept
+
+
 async def test_custom_resources_are_registered(front, client):
     schema = {"openAPIV3Schema": {"type": "object"}}
     versions = [{"name": v, "served": True, "storage": v == "v1", "schema": schema} for v in ("v1", "v1beta1")]

@@ -163,6 +163,11 @@ class Connection(asyncio.Protocol):
         await self._closed.wait()
 
     @property
+    def ended(self) -> bool:
+        """Whether the peer has closed, or has sent what nobody asked for: no more requests go over it."""
+        return self._eof or self._lost or bool(self._chunks)
+
+    @property
     def buffered(self) -> int:
         """Bytes that came and were not taken."""
         return self._buffered

@@ -7,7 +7,7 @@ over when the server switches protocols.
 from __future__ import annotations
 
 import errno
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,6 +42,9 @@ class ClientExchange:
         self.status = 0
         self.reason = ""
         self.headers: list[tuple[str, str]] = []
+        self.on_close: Callable[[bool], None] | None = None
+        """Told in place of the connection's end; True where another request may follow on it."""
+        self._closed = self._keep_alive = False
 
     # --- the parser's callbacks
 
@@ -53,6 +56,7 @@ class ClientExchange:
 
     def on_headers_complete(self) -> None:
         self.status = self._parser.get_status_code()
+        self._keep_alive = bool(self._parser.should_keep_alive())
         self._head_done = True
 
     def on_body(self, body: bytes) -> None:
@@ -119,8 +123,19 @@ class ClientExchange:
                 break
         return bytes(body[:limit])
 
+    @property
+    def reusable(self) -> bool:
+        """Whether the answer is whole and the server keeps the connection."""
+        return self._complete and self._keep_alive and not self._chunks and not self._connection.ended
+
     def close(self) -> None:
-        self._connection.abort()
+        if self._closed:
+            return
+        self._closed = True
+        if self.on_close is not None:
+            self.on_close(self.reusable)
+        else:
+            self._connection.abort()
 
 
 class Body:

@@ -20,12 +20,13 @@ from ...api.errors import StatusError
 from ...api.meta import Object, is_condition_true, name_of
 from ...concurrency import Clock, logger
 from ...hooks.identity import SYSTEM_MASTERS, UserInfo
-from ...streams.http_client import ClientExchange, Upgraded, exchange
+from ...streams.http_client import Upgraded
 from ...wire.upgrade import is_upgrade
 from ..admission.webhooks.calling import CallFailed, client_context
 from ..request import Request, Response
 from ..services import ServiceResolver, Unresolvable
 from ..streaming.forwarding import Backend, forward_upgrade, forwarded_headers, switch, to_response
+from .connections import Connections
 from .decide import group_version, reference
 
 log = logger("apiserver.aggregation")
@@ -76,6 +77,7 @@ class Remotes:
         """``changed`` is called when discovery and OpenAPI must be made anew; ``certificate`` is the front proxy's."""
         self._resolver, self._clock, self._changed = resolver, clock, changed
         self._certificate = certificate
+        self._connections = Connections(clock)
         self.served: dict[tuple[str, str], Remote] = {}
 
     # -- who serves what --------------------------------------------------------------------------------------------
@@ -100,6 +102,8 @@ class Remotes:
             remote.tls = self._context(spec)
         except CallFailed as failure:
             remote.problem = str(failure)
+        if known is not None:
+            self._connections.drop(known.tls)
         self.served[key] = remote
         self._changed()
         return remote
@@ -111,7 +115,9 @@ class Remotes:
             self._forget(group_version(service))
 
     def _forget(self, key: tuple[str, str]) -> None:
-        if self.served.pop(key, None) is not None:
+        gone = self.served.pop(key, None)
+        if gone is not None:
+            self._connections.drop(gone.tls)
             self._changed()
 
     def note_documents(self, remote: Remote, **documents: Any) -> None:
@@ -156,9 +162,9 @@ class Remotes:
         identity = identity_headers(request.user)
         if is_upgrade(request.headers):
             return await self._upgrade(request, backend, identity)
-        headers = [*forwarded_headers(request, upgrading=False), *identity, ("Connection", "close")]
+        headers = [*forwarded_headers(request, upgrading=False), *identity]
         try:
-            answer = await self._exchange(backend, request.method, headers, request.body)
+            answer = await self._connections.exchange(backend, request.method, headers, request.body)
         except ConnectionError as failure:
             return plain(503, str(failure))
         response = to_response(answer)
@@ -182,16 +188,6 @@ class Remotes:
         address = self._resolver.resolve(namespace, name, port)
         return Backend(address.host, address.port, path, query, remote.tls, f"{name}.{namespace}.svc")
 
-    async def _exchange(
-        self, backend: Backend, method: str, headers: list[tuple[str, str]], body: bytes = b""
-    ) -> ClientExchange:
-        connection = await backend.dial(self._clock)
-        try:
-            return await exchange(connection, method, backend.target, headers, body)
-        except BaseException:
-            connection.abort()
-            raise
-
     # -- asking for ourselves ---------------------------------------------------------------------------------------
 
     async def fetch(self, remote: Remote, path: str, accept: str) -> tuple[int, Mapping[str, str], bytes]:
@@ -208,11 +204,10 @@ class Remotes:
             ("Accept", accept),
             ("User-Agent", "kube-aggregator"),
             *identity_headers(AGGREGATOR),
-            ("Connection", "close"),
         ]
         try:
             async with self._clock.timeout(FETCH_SECONDS):
-                answer = await self._exchange(backend, "GET", headers)
+                answer = await self._connections.exchange(backend, "GET", headers)
                 try:
                     body = await answer.read(MAX_DOCUMENT)
                 finally:
