@@ -95,6 +95,37 @@ def test_auth_and_raw(kubectl):
     assert '"major"' in kubectl("get", "--raw", "/version")
     assert kubectl("auth", "whoami", "-o", "jsonpath={.status.userInfo.username}") == "admin"
     assert kubectl("auth", "can-i", "create", "pods", "--as=nobody", fails=True) == "no\n"
+    everything = kubectl("auth", "can-i", "--list").splitlines()
+    assert any(line.split()[:1] == ["*.*"] and line.endswith("[*]") for line in everything)
+    little = kubectl("auth", "can-i", "--list", "--as=nobody")
+    assert "selfsubjectreviews.authentication.k8s.io" in little and "*.*" not in little
+    jane = ("--as=jane", "--as-group=devs", "--as-group=ops", "--as-uid=7")
+    shown = kubectl("auth", "whoami", *jane, "-o", "jsonpath={.status.userInfo}")
+    assert json.loads(shown) == {"username": "jane", "uid": "7", "groups": ["devs", "ops", "system:authenticated"]}
+
+
+def test_auth_reconcile(kubectl):
+    role = """
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {name: reader, namespace: default}
+rules: [{apiGroups: [""], resources: [pods], verbs: [get]}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: reader, namespace: default}
+subjects: [{kind: User, name: jane, apiGroup: rbac.authorization.k8s.io}]
+roleRef: {kind: Role, name: reader, apiGroup: rbac.authorization.k8s.io}
+"""
+    first = kubectl("auth", "reconcile", "-f", "-", stdin=role)
+    assert "role.rbac.authorization.k8s.io/reader reconciled" in first
+    assert "rolebinding.rbac.authorization.k8s.io/reader reconciled" in first
+    assert kubectl("auth", "can-i", "get", "pods", "--as=jane") == "yes\n"
+    more = role.replace("verbs: [get]", "verbs: [list]")
+    assert "role.rbac.authorization.k8s.io/reader reconciled" in kubectl("auth", "reconcile", "-f", "-", stdin=more)
+    for verb in ("get", "list"):  # what was there stays
+        assert kubectl("auth", "can-i", verb, "pods", "--as=jane") == "yes\n"
+    assert kubectl("auth", "can-i", "delete", "pods", "--as=jane", fails=True) == "no\n"
 
 
 def test_watch_and_wait(kubectl):
