@@ -37,6 +37,7 @@ PODS = 1000
 WATCHERS = (100, 500)
 CREATES = 400
 ENVIRONMENT = [{"name": f"VAR_{i}", "value": f"some value here {i}"} for i in range(4)]
+ENVIRONMENT[3]["value"] = "NUMBER"
 POD = {
     "apiVersion": "v1",
     "kind": "Pod",
@@ -55,11 +56,12 @@ POD = {
 }
 CREATE_LUA = """
 local n = 0
-local head, tail = [[%s]], [[%s]]
+local head, middle, tail = [[%s]], [[%s]], [[%s]]
+local distinct = %s
 function request()
   n = n + 1
   return wrk.format("POST", "%s", {["Authorization"]="Bearer %s", ["Content-Type"]="application/json",
-    ["User-Agent"]="bench/1"}, head .. "%s-" .. n .. tail)
+    ["User-Agent"]="bench/1"}, head .. "%s-" .. n .. middle .. (distinct and n or 0) .. tail)
 end
 """
 
@@ -128,10 +130,12 @@ class Load:
         return float(rate[1]) if rate else 0.0, float(number[1]) if number else 0.0, remark
 
 
-def create_script(server: Server, prefix: str) -> str:
-    head, tail = json.dumps(POD).split("NAME")
+def create_script(server: Server, prefix: str, distinct: bool) -> str:
+    """Pods of one template, or with something in each spec that no other has."""
+    head, _, rest = json.dumps(POD).partition("NAME")
+    middle, _, tail = rest.partition("NUMBER")
     path = f"/api/v1/namespaces/{server.namespace}/pods"
-    return CREATE_LUA % (head, tail, path, server.token, prefix)
+    return CREATE_LUA % (head, middle, tail, "true" if distinct else "false", path, server.token, prefix)
 
 
 def fill(server: Server) -> None:
@@ -244,30 +248,50 @@ def cpu_seconds(pids: list[int]) -> float:
     return total / os.sysconf("SC_CLK_TCK")
 
 
-def measure(server: Server, load: Load, pids: list[int]) -> dict[str, float]:
-    found: dict[str, float] = {}
-    pods = f"/api/v1/namespaces/{server.namespace}/pods"
+Step = tuple[str, Callable[["Server", Load], tuple[float, float, str]]]
 
-    def note(name: str, work: Callable[[], tuple[float, float, str]]) -> None:
-        before = cpu_seconds(pids)
-        rate, number, remark = work()
-        found[f"{name} (/s)"] = rate
-        if pids and number:
-            found[f"{name} (CPU us each)"] = (cpu_seconds(pids) - before) / number * 1e6
-        print(f"  {server.url}: {name}: {rate:,.0f} /s {remark}", file=sys.stderr)
 
-    note("CREATE pods, 32 connections", lambda: load.run(server, "/", 32, create_script(server, "a")))
-    fill(server)
-    note("GET pod, 16 connections", lambda: load.run(server, f"{pods}/list-7", 16))
-    note("GET pod, resourceVersion=0", lambda: load.run(server, f"{pods}/list-7?resourceVersion=0", 16))
-    note(f"LIST {PODS} pods, 16 connections", lambda: load.run(server, pods, 16))
-    note(f"LIST {PODS} pods, resourceVersion=0", lambda: load.run(server, f"{pods}?resourceVersion=0", 16))
-    for watchers in WATCHERS:
-        note(f"watch fan-out, {watchers} watchers x {CREATES}", partial(watched, server, watchers))
+def steps() -> list[Step]:
+    """What is measured, in order; each of all servers before the next."""
+
+    def reading(path: str) -> Callable[[Server, Load], tuple[float, float, str]]:
+        return lambda server, load: load.run(server, f"/api/v1/namespaces/{server.namespace}/pods{path}", 16)
+
+    def creating(prefix: str, distinct: bool) -> Callable[[Server, Load], tuple[float, float, str]]:
+        return lambda server, load: load.run(server, "/", 32, create_script(server, prefix, distinct))
+
+    def filled(
+        work: Callable[[Server, Load], tuple[float, float, str]],
+    ) -> Callable[[Server, Load], tuple[float, float, str]]:
+        def run(server: Server, load: Load) -> tuple[float, float, str]:
+            fill(server)
+            return work(server, load)
+
+        return run
+
+    return [
+        ("CREATE pods alike, 32 connections", creating("a", False)),
+        ("CREATE pods all different, 32 connections", creating("b", True)),
+        ("GET pod, 16 connections", filled(reading("/list-7"))),
+        ("GET pod, resourceVersion=0", reading("/list-7?resourceVersion=0")),
+        (f"LIST {PODS} pods, 16 connections", reading("")),
+        (f"LIST {PODS} pods, resourceVersion=0", reading("?resourceVersion=0")),
+        *((f"watch fan-out, {number} watchers x {CREATES}", partial(watched, watchers=number)) for number in WATCHERS),
+    ]
+
+
+def measure(step: Step, server: Server, load: Load, pids: list[int]) -> dict[str, float]:
+    name, work = step
+    before = cpu_seconds(pids)
+    rate, number, remark = work(server, load)
+    found = {f"{name} (/s)": rate}
+    if pids and number:
+        found[f"{name} (CPU us each)"] = (cpu_seconds(pids) - before) / number * 1e6
+    print(f"  {server.url}: {name}: {rate:,.0f} /s {remark}", file=sys.stderr)
     return found
 
 
-def watched(server: Server, watchers: int) -> tuple[float, float, str]:
+def watched(server: Server, load: Load, watchers: int) -> tuple[float, float, str]:
     try:
         return run_loop(fan_out(server, watchers)), watchers * CREATES, ""
     except ConnectionError as failure:
@@ -298,20 +322,26 @@ def main() -> None:
     os.sched_setaffinity(0, {arguments.core})
     load = Load(arguments.core, arguments.seconds)
     rows: dict[str, dict[str, float]] = {}
-    for label, file, pids in (("ours", arguments.ours, arguments.pid), ("peer", arguments.peer, arguments.peer_pid)):
-        if not file:
-            continue
-        server = Server(file)
-        if label == "ours" and arguments.start:
-            rows["start to /readyz ok (s)"] = {"ours": start_up(arguments.start, server)}
-            continue
+    ours = Server(arguments.ours)
+    if arguments.start:
+        rows["start to /readyz ok (s)"] = {"ours": start_up(arguments.start, ours)}
+        print(table(rows, False))
+        return
+    sides = [("ours", ours, arguments.pid)]
+    if arguments.peer:
+        sides.append(("peer", Server(arguments.peer), arguments.peer_pid))
+    for label, _, pids in sides:
         if pids:
             rows.setdefault("resident memory, idle (MB)", {})[label] = memory(pids)
-        server.prepare()
-        try:
-            for name, rate in measure(server, load, pids).items():
-                rows.setdefault(name, {})[label] = rate
-        finally:
+    try:
+        for _, server, _ in sides:
+            server.prepare()
+        for step in steps():
+            for label, server, pids in sides:
+                for name, value in measure(step, server, load, pids).items():
+                    rows.setdefault(name, {})[label] = value
+    finally:
+        for _, server, _ in sides:
             server.clean()
     print(table(rows, bool(arguments.peer)))
     if arguments.json:

@@ -23,7 +23,13 @@ def encryption() -> None:
 
 @encryption.command()
 @data_dir_option
-@click.option("--provider", type=click.Choice(configuration.PROVIDERS), default="secretbox", show_default=True)
+@click.option(
+    "--provider",
+    type=click.Choice(configuration.PROVIDERS),
+    default="secretbox",
+    show_default=True,
+    help="How what is stored is encrypted.",
+)
 @click.option("--resource", "resources", multiple=True, default=("secrets",), show_default=True, help="As in `*.apps`.")
 def init(data_dir: str | None, provider: str, resources: tuple[str, ...]) -> None:
     """Make a configuration with a new key. The next `p8s up` uses it."""

@@ -30,7 +30,9 @@ from pybernetes.cluster.layout import ClusterError
     default="",
     help='Ask about the pod of a manifest ("what if"), - for the standard input.',
 )
-@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option(
+    "-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Form of the answer."
+)
 @click.option(
     "--kubeconfig", default="", help="How to reach the cluster [$KUBECONFIG, the running `p8s up`, ~/.kube/config]."
 )
