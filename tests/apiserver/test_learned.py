@@ -160,3 +160,23 @@ def test_a_server_without_keys_makes_one_and_keeps_it(tmp_path):
     assert len(first.authentication.service_account_keys) == 1
     assert (tmp_path / "service-account.key").stat().st_mode & 0o077 == 0
     assert CliRunner().invoke(apiserver, ["--help"]).exit_code == 0
+
+
+async def test_checks_have_upstreams_names(send):
+    for path in ("readyz", "livez", "healthz"):
+        answer, _ = await send("GET", f"/{path}/poststarthook/rbac/bootstrap-roles")
+        assert answer.status == 200
+        _, text = await send("GET", f"/{path}?verbose")
+        assert "[+]poststarthook/start-kube-apiserver-identity-lease-controller ok\n" in text
+        assert text.endswith(f"{path} check passed\n")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{"metadata": "text"}, {"metadata": []}, {"deleteOptions": 5}, {"deleteOptions": {"gracePeriodSeconds": "x"}}],
+)
+async def test_an_eviction_of_the_wrong_types(send, body):
+    await send("POST", PODS, {"metadata": {"name": "p"}, "spec": TEMPLATE["spec"]})
+    answer, status = await send("POST", f"{PODS}/p/eviction", body)
+    assert answer.status == 400
+    assert status["reason"] == "BadRequest"

@@ -48,7 +48,7 @@ from .fairness.dumps import Dumps
 from .fairness.fairness import Fairness, InflightLimits
 from .fairness.serving import RequestWork, serve_fairness, upkeep_of
 from .fairness.upkeep import Upkeep
-from .health import Check, Health, ping, version_document
+from .health import POST_START_HOOKS, Check, Health, ping, version_document
 from .hub import Hub, storage_prefix
 from .kinds import builtin_kind
 from .loopback import Loopback
@@ -237,7 +237,7 @@ class ApiServer:
             ("/openapi/v3/", openapi.v3_document),
         ]
         checks: dict[str, Check] = {"ping": ping, "log": ping, "etcd": self._store_answers}
-        hooks: dict[str, Check] = {"poststarthook/bootstrap-controller": self._started}
+        hooks: dict[str, Check] = {f"poststarthook/{name}": self._started for name in POST_START_HOOKS}
         readiness = {**checks, "etcd-readiness": self._store_answers, "informer-sync": self._started, **hooks}
         for health in (
             Health("/healthz", {**checks, **hooks}),

@@ -207,6 +207,8 @@ class Subresources:
         if group != "policy" or version not in ("v1", "v1beta1") or kind != "Eviction":
             why = f'no kind "{kind}" is registered for version "{api_version}" in scheme "pkg/api/legacyscheme/scheme.go:30"'
             raise bad_request(cannot_be_handled(kind, version, "Eviction", why))
+        # The old version has the same fields.
+        eviction = decode_fields({**eviction, "apiVersion": "policy/v1", "kind": kind}, GVK("policy", "v1", "Eviction"))
         metadata = eviction.get("metadata") or {}
         if metadata.get("name") != info.name:
             raise bad_request("name in URL does not match name in Eviction object")
