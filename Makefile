@@ -12,7 +12,7 @@ help: ## what there is
 demo: packages $(VENV)/.demo ## from a fresh machine to a running cluster with an application that answers
 	$(BIN)/python examples/demo.py
 
-test: packages-test $(VENV)/.test check ## install what the tests need, and run them all
+test: packages-test $(VENV)/.test $(VENV)/.javascript check ## install what the tests need, and run them all
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 unit: $(VENV)/.test ## only the tests that need no root, containers or etcd
@@ -47,6 +47,11 @@ $(VENV)/bin/python:
 $(VENV)/.demo: $(VENV)/bin/python pyproject.toml
 	@echo "Installing Python packages into $(VENV)"
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.javascript: tests/clients/js/package-lock.json $(VENV)/bin/python
+	@echo "Installing the JavaScript client"
+	cd tests/clients/js && npm ci --ignore-scripts --no-audit --no-fund --silent
 	@touch $@
 
 $(VENV)/.test: $(VENV)/bin/python pyproject.toml requirements.lock

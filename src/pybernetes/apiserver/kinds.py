@@ -200,7 +200,7 @@ class BuiltinKind:
         apply_defaults(self.info.gvk, obj)
 
     def manage(self, old: Object | None, new: Object, manager: str, subresource: str, now: str) -> Object:
-        shape = field_shape(new, manager) if old is None else None
+        shape = field_shape(new, manager, builtin=True) if old is None else None
         if shape is None:
             return self._manage(old, new, manager, subresource, now)
         known = self._managed.get(shape)

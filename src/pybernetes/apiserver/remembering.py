@@ -38,10 +38,29 @@ class Memory(Generic[V]):
         self._known[key] = value
 
 
-def field_shape(obj: Object, manager: str) -> bytes | None:
+LIST_KEYS = frozenset(
+    (
+        "apiServerID", "containerPort", "device", "devicePath", "driver", "ip", "key", "mountPath", "name", "pool", "port",
+        "protocol", "resourceID", "rule", "shareID", "topologyKey", "type", "uid", "whenUnsatisfiable",
+    )
+)  # fmt: skip
+"""Fields by which elements of built-in kinds' lists are told apart: their values are part of the managed fields' paths."""
+
+
+def structure(value: Any) -> Any:
+    """A value with every scalar left out that no path of its fields can hold."""
+    if type(value) is dict:
+        return {k: v if k in LIST_KEYS and type(v) in (str, int) else structure(v) for k, v in value.items()}
+    if type(value) is list:
+        return [structure(v) if type(v) in (dict, list) else v for v in value]  # a set's members are paths themselves
+    return value is None
+
+
+def field_shape(obj: Object, manager: str, *, builtin: bool = False) -> bytes | None:
     """Everything that the managed fields of a new object depend on; None where the client sent some itself.
 
-    Of labels and annotations only the keys count, and the name not at all.
+    Of labels and annotations only the keys count, and the name not at all. The lists of built-in kinds are known, so of
+    their other fields the values do not count either: pods that differ in an image or a variable have one shape.
     """
     metadata = obj["metadata"]
     if "managedFields" in metadata:
@@ -50,7 +69,7 @@ def field_shape(obj: Object, manager: str) -> bytes | None:
     rest.pop("name", None)
     rest.pop("namespace", None)
     labels, annotations = rest.pop("labels", None), rest.pop("annotations", None)
-    parts = {k: v for k, v in obj.items() if k != "metadata"}
+    parts = {k: structure(v) if builtin else v for k, v in obj.items() if k != "metadata"}
     return orjson.dumps(
         [
             manager,
