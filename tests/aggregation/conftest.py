@@ -61,8 +61,9 @@ class Cats:
         answer = self.document(request)
         if answer is not None:
             return self.json(answer)
-        name = request.path.removeprefix(f"{ROOT}/namespaces/default/cats").strip("/")
-        return await self.resource(request, name)
+        _, _, rest = request.path.partition("/namespaces/")
+        self.namespace, _, name = rest.partition("/cats")
+        return await self.resource(request, name.strip("/"))
 
     def document(self, request):
         path = request.path
@@ -104,6 +105,8 @@ class Cats:
     async def resource(self, request, name):
         if request.method == "POST":
             cat = orjson.loads(request.body)
+            if "fur" not in cat:
+                cat["metadata"] |= {"uid": cat["metadata"]["name"], "namespace": self.namespace, "resourceVersion": "1"}
             self.cats[cat["metadata"]["name"]] = cat
             return self.json(cat, 201)
         if request.method == "DELETE":
@@ -115,7 +118,8 @@ class Cats:
             return HttpResponse(200, self.watch(), "application/json")
         if name:
             return self.json(self.cats[name]) if name in self.cats else self.json({"kind": "Status", "code": 404}, 404)
-        return self.json({"kind": "CatList", "apiVersion": f"{GROUP}/{VERSION}", "items": list(self.cats.values())})
+        head = {"kind": "CatList", "apiVersion": f"{GROUP}/{VERSION}", "metadata": {"resourceVersion": "1"}}
+        return self.json({**head, "items": list(self.cats.values())})
 
     async def watch(self):
         try:

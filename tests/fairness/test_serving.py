@@ -238,3 +238,9 @@ async def test_a_long_list_holds_its_seats_to_its_end():
         response = await server.handle(Request("GET", "/api/v1/configmaps", user=JANE))
         await response.body.aclose()
         assert queues.in_use == 0
+
+
+async def test_no_seats_at_all_is_no_configuration():
+    with pytest.raises(ValueError, match="they must add up to something positive"):
+        async with running(ServerConfig(max_requests_inflight=0, max_mutating_requests_inflight=0)):
+            pass

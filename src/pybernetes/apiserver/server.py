@@ -43,10 +43,9 @@ from .discovery import Discovery
 from .documents import OpenApi
 from .encoding import Entry
 from .express import Express
-from .fairness.dumps import PATH as DUMPS_PATH
 from .fairness.dumps import Dumps
-from .fairness.fairness import Fairness, InflightLimits
-from .fairness.serving import RequestWork, serve_fairness, upkeep_of
+from .fairness.fairness import Fairness
+from .fairness.serving import RequestWork, limiter_of, upkeep_of
 from .fairness.upkeep import Upkeep
 from .health import POST_START_HOOKS, Check, Health, ping, version_document
 from .hub import Hub, storage_prefix
@@ -174,24 +173,15 @@ class ApiServer:
     def _limit_requests(self) -> None:
         """Who may begin when: by priority and fairness, or by two plain limits."""
         config = self.config
-        self.fairness: Fairness | None = None
-        self._upkeep: Upkeep | None = None
-        self.limiter: Fairness | InflightLimits = InflightLimits(
-            config.max_requests_inflight, config.max_mutating_requests_inflight
-        )
-        if not config.fairness:
-            return
-        seats = config.max_requests_inflight + config.max_mutating_requests_inflight
         work = RequestWork(self.registry)
-        self.fairness = self.limiter = serve_fairness(seats, self.objects, self.clock, work.estimate)
+        limits = (config.max_requests_inflight, config.max_mutating_requests_inflight)
+        self.limiter = limiter_of(config.fairness, limits, self.objects, self.clock, work.estimate)
+        self.fairness = self.limiter if isinstance(self.limiter, Fairness) else None
+        self._upkeep: Upkeep | None = None
+        if self.fairness is None:
+            return
         self.metrics.gauges.append(self.fairness.metrics.lines)
-        dumps = Dumps(self.fairness.levels, self.clock)
-        for name, answer in (
-            ("dump_priority_levels", dumps.levels),
-            ("dump_queues", dumps.queues),
-            ("dump_requests", dumps.requests),
-        ):
-            self.paths[DUMPS_PATH + name] = answer
+        self.paths |= Dumps(self.fairness.levels, self.clock).paths()
         if config.bootstrap:
             upkeep = self._upkeep = upkeep_of(self.fairness, self.loopback, self.objects, self.clock)
             self.background.append(upkeep.run)

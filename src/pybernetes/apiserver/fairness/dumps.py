@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from ...api.times import to_micro_time
 from ...concurrency import Clock
-from ..request import Request, Response
+from ..request import Handler, Request, Response
 from .levels import Levels
 from .queueset import Ticket
 
@@ -32,6 +32,14 @@ class Dumps:
 
     def __init__(self, levels: Levels, clock: Clock) -> None:
         self._levels, self._clock = levels, clock
+
+    def paths(self) -> dict[str, Handler]:
+        """Who answers where."""
+        return {
+            f"{PATH}dump_priority_levels": self.levels,
+            f"{PATH}dump_queues": self.queues,
+            f"{PATH}dump_requests": self.requests,
+        }
 
     async def levels(self, request: Request) -> Response:
         return _table([_LEVELS, *self._level_rows()])

@@ -12,7 +12,7 @@ from ..cache import ResourceCache
 from ..registry import Registry
 from ..request import Request, RequestInfo
 from .estimating import list_seats, write_work
-from .fairness import Estimate, Fairness
+from .fairness import Estimate, Fairness, InflightLimits
 from .levels import CATCH_ALL, EXEMPT, Levels
 from .queueset import ONE, Work
 from .upkeep import Upkeep
@@ -64,6 +64,19 @@ def _resumes(request: Request) -> bool:
 def average_size(cache: ResourceCache, namespace: str) -> float:
     sizes = [len(e.data) for e in islice(cache.select(namespace), SAMPLE)]
     return sum(sizes) / len(sizes) if sizes else 0.0
+
+
+def limiter_of(
+    fair: bool, limits: tuple[int, int], reader: ObjectReader, clock: Clock, estimate: Estimate
+) -> Fairness | InflightLimits:
+    """``limits`` are ``--max-requests-inflight`` and ``--max-mutating-requests-inflight``. Raises ValueError."""
+    reads, writes = limits
+    if not fair:
+        return InflightLimits(reads, writes)
+    if reads + writes <= 0:
+        words = f"invalid configuration: MaxRequestsInFlight={reads} and MaxMutatingRequestsInFlight={writes}"
+        raise ValueError(f"{words}; they must add up to something positive")
+    return serve_fairness(reads + writes, reader, clock, estimate)
 
 
 def serve_fairness(seats: int, reader: ObjectReader, clock: Clock, estimate: Estimate) -> Fairness:
