@@ -410,8 +410,10 @@ class Maker:
             key, values = self.rng.choice(((ZONE, self.some(ZONES, 2)), (HOST, [f"n{self.rng.randrange(nodes)}"])))
             terms = [{"matchExpressions": [{"key": key, "operator": "In", "values": values}]}]
             spec["nodeAffinity"] = {"required": {"nodeSelectorTerms": terms}}
-        if self.chance(10):
-            spec["claimRef"] = {"name": "claim0", "namespace": "default"}
+        if self.chance(25):
+            spec["claimRef"] = {"name": f"claim{self.rng.randrange(4)}", "namespace": "default"}
+            if self.chance(20):
+                spec["volumeMode"] = "Block"
         labels = {}
         if self.chance(30):
             labels[self.rng.choice((ZONE, "failure-domain.beta.kubernetes.io/zone"))] = self.rng.choice(
@@ -424,7 +426,7 @@ class Maker:
         # Sizes differ, for which of two equals is served first is nobody's promise.
         spec: dict = {
             "accessModes": [self.rng.choice(("ReadWriteOnce", "ReadWriteOnce", "ReadWriteOncePod"))],
-            "resources": {"requests": {"storage": f"{at * 512 + 400}Mi"}},
+            "resources": {"requests": {"storage": f"{at * 1024 + 400}Mi"}},
             "storageClassName": self.rng.choice(("wait", "wait", "local", "now")),
         }
         annotations = {}

@@ -82,6 +82,8 @@ def test_with_what_the_scheduler_keeps_of_objects(rng):
     cluster = maker.cluster()
     pod = maker.pending(len(cluster.nodes))
     pod["spec"]["priority"] = maker.rng.choice((0, 50))
+    # A pod with a node is not to be scheduled; less is kept of it.
+    pod["spec"].pop("nodeName", None)
     slimmer = Slimmer()
     slim = copy.deepcopy(replace(cluster, nodes=[slimmer.node(n) for n in cluster.nodes]))
     slim.pods = [slimmer.pod(p) for p in copy.deepcopy(cluster.pods)]
@@ -192,7 +194,7 @@ def change(maker, fast, cluster):
         rest = [n for n in cluster.namespaces if n["metadata"]["name"] != "other"]
         return replace(cluster, namespaces=[*rest, space])
     if kind == "join" or len(cluster.nodes) == 1:
-        node = maker.node(len(cluster.nodes) + maker.number() + 10)
+        node = maker.node(100 + maker.number())
         fast.model.put_node(node)
         return replace(cluster, nodes=[*cluster.nodes, node])
     old = maker.rng.choice(cluster.nodes)

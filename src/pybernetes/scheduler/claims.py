@@ -79,16 +79,22 @@ def bound_to(volume: Object, claim: Object) -> bool:
     return not reference.get("uid") or reference["uid"] == uid_of(claim)
 
 
-def volume_suits(volume: Object, claim: Object) -> bool:
-    """Whether a free volume could be bound to a claim, nodes left aside."""
+def volume_is_enough(volume: Object, claim: Object) -> bool:
+    """Size, mode and attributes: asked also of a volume that is meant for the claim."""
     spec, wanted = volume.get("spec") or {}, claim.get("spec") or {}
-    if spec.get("claimRef") or is_deleting(volume) or (volume.get("status") or {}).get("phase") != "Available":
-        return False
-    if capacity_bytes(volume) < requested_bytes(claim) or class_of(volume) != class_of(claim):
+    if is_deleting(volume) or capacity_bytes(volume) < requested_bytes(claim):
         return False
     if (spec.get("volumeMode") or "Filesystem") != (wanted.get("volumeMode") or "Filesystem"):
         return False
-    if (spec.get("volumeAttributesClassName") or "") != (wanted.get("volumeAttributesClassName") or ""):
+    return (spec.get("volumeAttributesClassName") or "") == (wanted.get("volumeAttributesClassName") or "")
+
+
+def volume_suits(volume: Object, claim: Object) -> bool:
+    """Whether a free volume could be bound to a claim, nodes left aside."""
+    spec, wanted = volume.get("spec") or {}, claim.get("spec") or {}
+    if spec.get("claimRef") or (volume.get("status") or {}).get("phase") != "Available":
+        return False
+    if not volume_is_enough(volume, claim) or class_of(volume) != class_of(claim):
         return False
     if not set(wanted.get("accessModes") or ()) <= set(spec.get("accessModes") or ()):
         return False
@@ -170,12 +176,14 @@ class Volumes:
 
     def claims_of(self, pod: Object, volumes: Sequence[Mapping[str, Any]]) -> PodClaims | None:
         """None where the pod has no claims. Raises ClaimError."""
-        found, any_claims = PodClaims(), False
+        found = PodClaims()
+        seen: set[str] = set()
         for volume in volumes:
             name = claim_name(pod, volume)
-            if name is None:
+            # Two volumes may be of one claim, which needs one volume.
+            if name is None or name in seen:
                 continue
-            any_claims = True
+            seen.add(name)
             claim = self._usable_claim(pod, volume, name)
             if is_bound(claim):
                 found.bound.append(claim)
@@ -183,7 +191,7 @@ class Volumes:
                 found.delayed.append(claim)
             else:
                 found.immediate.append(claim)
-        return found if any_claims else None
+        return found if seen else None
 
     def _usable_claim(self, pod: Object, volume: Mapping[str, Any], name: str) -> Object:
         namespace = namespace_of(pod)

@@ -46,7 +46,8 @@ def _claim_names(pod: dict) -> list:
 
 
 def _claims(cluster: Cluster, pod: dict) -> list:
-    return [find(cluster.claims, name, namespace_of(pod)) for name, _ in _claim_names(pod)]
+    """Each once, however many volumes name it."""
+    return [find(cluster.claims, name, namespace_of(pod)) for name in dict(_claim_names(pod))]
 
 
 def _class_name(obj: dict) -> str:
@@ -139,8 +140,9 @@ def limits(cluster: Cluster, pod: dict, node: dict) -> Refusal | None:
         if (d.get("allocatable") or {}).get("count") is not None
     }
     attached = {v for other in cluster.pods_on(node) for v in _csi_volumes(cluster, other)}
-    new = set(_csi_volumes(cluster, pod)) - attached
     attached |= _attachments(cluster, node)
+    # Upstream counts a volume that is attached still, but of no pod any more, twice. A limit is one of volumes.
+    new = set(_csi_volumes(cluster, pod)) - attached
     for driver in {d for d, _ in new}:
         wanted = sum(1 for d, _ in new if d == driver)
         there = sum(1 for d, _ in attached if d == driver)

@@ -39,6 +39,7 @@ from ..claims import (
     is_deleting,
     matches_topologies,
     requested_bytes,
+    volume_is_enough,
     volume_limit,
     volume_suits,
 )
@@ -187,7 +188,7 @@ class VolumeBinding(Plugin):
         searching = [c for c in claims.delayed if SELECTED_NODE not in annotations_of(c)]
         for claim in sorted(searching, key=requested_bytes):
             volumes = self._volumes.volumes_of_class(class_of(claim))
-            own = [v for v in volumes if bound_to(v, claim)]
+            own = [v for v in volumes if bound_to(v, claim) and volume_is_enough(v, claim)]
             suiting = own[:1] or sorted((v for v in volumes if volume_suits(v, claim)), key=capacity_bytes)
             by_row: dict[int, list[Object]] = {}
             for volume in suiting:
