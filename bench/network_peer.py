@@ -103,8 +103,8 @@ def wait(peers: list[Peer], begun: float, seconds: float) -> None:
 
 
 def settle(peers: list[Peer], quiet: float) -> None:
-    """Until no kernel has told of anything for so long."""
-    last = {p.name: time.perf_counter() for p in peers}
+    """Until every kernel has told of a change, and then of none for so long."""
+    last = {p.name: float("inf") for p in peers}
     while any(time.perf_counter() - t < quiet for t in last.values()):
         for fd in select.select([p.monitor.fileno() for p in peers], [], [], 0.2)[0]:
             peer = next(p for p in peers if p.monitor.fileno() == fd)

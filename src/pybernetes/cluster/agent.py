@@ -98,7 +98,8 @@ async def run(layout: Layout, settings: Settings, place: NodeNetwork) -> None:
     )
     async with asyncio.TaskGroup() as group:
         group.create_task(containerd.run())
-        for component in (factory, dns, proxy, policies, network, addresses):
+        own = () if settings.network == "none" else (addresses,)
+        for component in (factory, dns, proxy, policies, network, *own):
             group.create_task(component.run())
         await containerd.ready.wait()
         runtime = CRIClient(runtime_settings.endpoint)
