@@ -20,6 +20,8 @@ ZONE_LABEL = "topology.kubernetes.io/zone"
 DEFAULT_AFFINITY_SECONDS = 10800
 PROTOCOLS = {"TCP": 6, "UDP": 17, "SCTP": 132}
 UDP = 17
+VXLAN_PORT = 8472
+"""Linux' own, and flannel's."""
 Target = tuple[str, int]
 """An address and a port."""
 

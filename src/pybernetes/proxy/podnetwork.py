@@ -17,12 +17,12 @@ from ..api.meta import Object, name_of
 from ..api.resources import NODES
 from ..client.informer import InformerFactory
 from ..concurrency import Backoff, Clock, logger
+from .model import VXLAN_PORT
 
 log = logger("proxy.podnetwork")
 
 DEVICE = "p8s-vxlan"
 VXLAN_ID = 36
-VXLAN_PORT = 8472
 VXLAN_OVERHEAD = 50
 CHECK_SECONDS = 60.0
 """How often all is written again: what a hand or a link that went down took away comes back by then."""

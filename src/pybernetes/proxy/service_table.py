@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network
 from socket import inet_aton
 
+from .model import UDP, VXLAN_PORT
 from .nft import expressions as e
 from .nft.tables import (
     ADDRESS,
@@ -198,6 +199,7 @@ def _postrouting(table: Table, inside: tuple[bytes, bytes], outbound: bool) -> N
 
 def _filters(table: Table, options: TableOptions) -> None:
     restricted = e.join(
+        e.has_state(e.STATE_NEW, 0),
         e.frontend(0),
         e.lookup("restricted", 0),
         e.source_address(3),
@@ -230,6 +232,16 @@ def _filters(table: Table, options: TableOptions) -> None:
         ),
         "loopback addresses from elsewhere",
     )
+    # What VXLAN carries is tracked itself; to track the envelope too would cost every packet as much again.
+    envelope = e.join(
+        e.protocol(0),
+        e.compare(0, e.EQUAL, bytes((UDP,))),
+        e.destination_port(0),
+        e.compare(0, e.EQUAL, struct.pack("!H", VXLAN_PORT)),
+        e.notrack(),
+    )
+    martians.add(envelope, "VXLAN")
+    table.add_chain("raw_output", Hook("filter", OUTPUT, _RAW)).add(envelope, "VXLAN")
 
 
 # -- what grows with use -------------------------------------------------------------------------------------------------

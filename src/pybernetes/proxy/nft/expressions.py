@@ -186,6 +186,11 @@ def reject() -> Expression:
     return expression("reject", be32(1, 0), attribute(2, b"\3"))
 
 
+def notrack() -> Expression:
+    """Leaves a packet out of connection tracking."""
+    return expression("notrack")
+
+
 def verdict(code: int, chain: str = "") -> Expression:
     return expression("immediate", be32(1, 0), verdict_data(2, code, chain))
 
