@@ -25,10 +25,9 @@ from pathlib import Path
 from typing import Any
 
 from pybernetes.proxy.backend import NftablesBackend
-from pybernetes.proxy.model import Choice, PortName, ServicePort
+from pybernetes.proxy.model import VXLAN_PORT, Choice, PortName, ServicePort
 from pybernetes.proxy.nft.kernel import Netfilter
 from pybernetes.proxy.nft.writer import TableWriter
-from pybernetes.proxy.model import VXLAN_PORT
 from pybernetes.proxy.podnetwork import DEVICE, VXLAN_ID, Peer, device_address, hardware_address, plan
 from pybernetes.proxy.policy_model import policy_of, policy_pod
 from pybernetes.proxy.policy_rules import PolicyRules
