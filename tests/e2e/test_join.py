@@ -154,3 +154,18 @@ def test_it_comes_back_after_a_restart_and_leaves_nothing(machines):
     assert sorted(r["dst"] for r in routes) == sorted(["default", other.address.rpartition(".")[0] + ".0/24"])
     assert not Path("/run/pybernetes", tag).exists() and not other.data.exists()
     assert not list(Path("/sys/fs/cgroup").glob(f"**/pybernetes-{tag}*"))
+
+
+def test_the_first_machine_may_have_no_nodes_of_its_own(machines, tmp_path):
+    _, other = machines
+    cluster = RealCluster(tmp_path)
+    cluster.up("--nodes", "0")
+    try:
+        command = cluster.p8s("token", "create", "--server", f"https://{other.here}:{cluster.port}").stdout.split()
+        assert "node alone is Ready" in other.p8s(*command[1:], "--node-name", "alone").stdout
+        slices = ("get", "endpointslice", "kube-dns-nodes", "-n", "kube-system", "-o")
+        cluster.kubectl_eventually(*slices, "jsonpath={.endpoints[0].addresses[0]}")
+        assert cluster.kubectl(*slices, "jsonpath={.endpoints[*].addresses[0]}") == other.address
+        other.p8s("down", "--purge")
+    finally:
+        cluster.p8s("down", "--purge")

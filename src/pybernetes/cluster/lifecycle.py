@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..api.errors import StatusError
-from ..api.meta import is_condition_true, name_of
+from ..api.meta import Object, is_condition_true, name_of
 from ..api.resources import NODES
 from ..client.kubeconfig import client_from_kubeconfig
 from ..client.rest import Client
@@ -178,7 +178,7 @@ async def _wait_nodes(client: Client, layout: Layout, settings: Settings, clock:
     wanted = {*settings.node_names}
     while True:
         _fail_if_dying(layout, await running(layout))
-        nodes = (await client.list(NODES))["items"]
+        nodes = await _own_node(client, settings) if settings.joined_node else (await client.list(NODES))["items"]
         ready = {name_of(n) for n in nodes if is_condition_true(n, "Ready")}
         if settings.network == "none" and wanted <= {name_of(n) for n in nodes}:
             progress(f"nodes are registered; they get Ready with a CNI plugin of yours ({layout.data}/nodes/*/cni)")
@@ -190,6 +190,16 @@ async def _wait_nodes(client: Client, layout: Layout, settings: Settings, clock:
         if wanted <= ready and len(ready) >= len(wanted) + settings.simulated_nodes:
             return
         await clock.sleep(0.05)
+
+
+async def _own_node(client: Client, settings: Settings) -> list[Object]:
+    """A node may read itself; the others only once the cluster has seen it."""
+    try:
+        return [await client.get(NODES, settings.joined_node)]
+    except StatusError as failure:
+        if failure.code != 404:
+            raise
+        return []
 
 
 async def _last_words(layout: Layout) -> str:
