@@ -180,3 +180,13 @@ async def test_an_eviction_of_the_wrong_types(send, body):
     answer, status = await send("POST", f"{PODS}/p/eviction", body)
     assert answer.status == 400
     assert status["reason"] == "BadRequest"
+
+
+async def test_an_address_outside_of_the_services_network(send):
+    body = {"metadata": {"name": "s"}, "spec": {"clusterIP": "1.2.3.4", "ports": [{"port": 80}]}}
+    answer, status = await send("POST", "/api/v1/namespaces/default/services", body)
+    assert answer.status == 422
+    assert status["message"] == (
+        'Service "s" is invalid: spec.clusterIPs: Invalid value: ["1.2.3.4"]: failed to allocate IP 1.2.3.4: '
+        "the provided IP (1.2.3.4) is not in the valid range. The range of valid IPs is 10.96.0.0/12"
+    )

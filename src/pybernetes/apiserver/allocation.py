@@ -216,7 +216,9 @@ class ServiceAllocator:
         if wanted:
             address = parse_ip_sloppy(wanted)
             if not any(address in n for n in networks):
-                self._cannot(service, wanted, "the provided network does not match the current range")
+                ranges = ",".join(map(str, networks))
+                why = f"the provided IP ({wanted}) is not in the valid range. The range of valid IPs is {ranges}"
+                self._cannot(service, wanted, why)
             candidates = [str(address)]
         else:
             candidates = self._candidates(networks)
