@@ -29,8 +29,8 @@ _PATH = f"{API_SERVICES.path}/{API_SERVICES.resource}"
 _AGGREGATED = ",".join(
     f"application/json;g=apidiscovery.k8s.io;v={v};as=APIGroupDiscoveryList" for v in merging.GROUP_KINDS
 )
-_REGISTRATION = "\0custom resources"
-"""The queue's key for the APIServices of custom resources; no object has such a name."""
+_GROUP = "\0"
+"""Begins the queue's keys for the APIServices of a group of custom resources; no object has such a name."""
 
 
 class Aggregation:
@@ -39,6 +39,10 @@ class Aggregation:
     def __init__(self, reader: ObjectReader, request: Requester, clock: Clock, remotes: Remotes) -> None:
         self._reader, self._request, self._clock, self.remotes = reader, request, clock, remotes
         self._queue: WorkQueue[str] = WorkQueue(clock)
+        self._definitions: dict[str, dict[str, Object]] = {}
+        """By group and name."""
+        self._managed: dict[str, set[str]] = {}
+        """The APIServices that were made for custom resources, by group."""
         self.unavailable: dict[tuple[str, str], int] = {}
         """(APIService, reason) to how often it became unavailable."""
 
@@ -50,7 +54,10 @@ class Aggregation:
         self._reader.subscribe(CUSTOM_RESOURCE_DEFINITIONS, self._definition_changed)
         for service in self._reader.list(API_SERVICES):
             self._service_changed("ADDED", None, service)
-        self._queue.add(_REGISTRATION)
+        for definition in self._reader.list(CUSTOM_RESOURCE_DEFINITIONS):
+            self._definition_changed("ADDED", None, definition)
+        for group in self._managed:
+            self._queue.add(_GROUP + group)
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -63,6 +70,7 @@ class Aggregation:
     # -- events -----------------------------------------------------------------------------------------------------
 
     def _service_changed(self, kind: str, old: Object | None, new: Object | None) -> None:
+        self._note_managed(old, new if kind != "DELETED" else None)
         if new is None or kind == "DELETED":
             if old is not None or new is not None:
                 self.remotes.drop(old or new or {})
@@ -87,14 +95,36 @@ class Aggregation:
             if remote.target[:2] == (namespace, name):
                 self._queue.add(remote.name)
 
-    def _definition_changed(self, *event: object) -> None:
-        self._queue.add(_REGISTRATION)
+    def _note_managed(self, old: Object | None, new: Object | None) -> None:
+        """Where one of them was removed or changed by somebody, its group is looked at."""
+        for service, present in ((old, False), (new, True)):
+            if service is None or labels_of(service).get(decide.AUTOMANAGED) != "true":
+                continue
+            group = decide.group_version(service)[0]
+            names = self._managed.setdefault(group, set())
+            if present:
+                names.add(name_of(service))
+            else:
+                names.discard(name_of(service))
+                self._queue.add(_GROUP + group)
+
+    def _definition_changed(self, kind: str, old: Object | None, new: Object | None) -> None:
+        crd = new if new is not None else old
+        if crd is None:
+            return
+        group = (crd.get("spec") or {}).get("group") or ""
+        known = self._definitions.setdefault(group, {})
+        if new is None or kind == "DELETED":
+            known.pop(name_of(crd), None)
+        else:
+            known[name_of(crd)] = crd
+        self._queue.add(_GROUP + group)
 
     # -- work -------------------------------------------------------------------------------------------------------
 
     async def _sync(self, key: str) -> float | None:
-        if key == _REGISTRATION:
-            await self._register()
+        if key.startswith(_GROUP):
+            await self._register(key.removeprefix(_GROUP))
             return None
         service = self._reader.get(API_SERVICES, "", key)
         if service is None:
@@ -178,9 +208,12 @@ class Aggregation:
 
     # -- APIServices of custom resources ----------------------------------------------------------------------------
 
-    async def _register(self) -> None:
-        wanted = decide.wanted_for(self._reader.list(CUSTOM_RESOURCE_DEFINITIONS))
-        create, update, delete = decide.changes(wanted, self._reader.list(API_SERVICES))
+    async def _register(self, group: str) -> None:
+        """A thousand definitions that come one by one must not each look at a thousand."""
+        wanted = decide.wanted_for(self._definitions.get(group, {}).values())
+        names = {*wanted, *self._managed.get(group, ())}
+        existing = [o for n in sorted(names) if (o := self._reader.get(API_SERVICES, "", n)) is not None]
+        create, update, delete = decide.changes(wanted, existing)
         for obj in create:
             await self._try("POST", _PATH, obj)
         for obj in update:
