@@ -1,6 +1,7 @@
 """Virtual time: an hour costs no time, and timeouts and queues follow the clock they were given."""
 
 import asyncio
+import threading
 import time
 
 import pytest
@@ -64,3 +65,24 @@ def test_a_failing_key_comes_back_with_growing_delay():
         return [round(b - a, 6) for a, b in zip(times, times[1:], strict=False)]
 
     assert run_virtually(main) == [0.005, 0.01, 0.02]
+
+
+def test_a_thread_takes_no_virtual_time():
+    began = threading.Event()
+
+    def work():
+        began.wait(5)
+        return "done"
+
+    async def main(clock):
+        start = clock.monotonic()
+        task = asyncio.ensure_future(asyncio.to_thread(work))
+        timer = asyncio.ensure_future(clock.sleep(3600))
+        await asyncio.sleep(0)
+        asyncio.get_running_loop().call_later(0.05, began.set)
+        assert await task == "done"
+        assert clock.monotonic() == start and not timer.done()
+        await timer
+        assert clock.monotonic() == start + 3600
+
+    run_virtually(main)

@@ -176,6 +176,26 @@ class _JumpingSelector(selectors.DefaultSelector):
         return super().select(timeout)
 
 
+class _VirtualLoop(asyncio.SelectorEventLoop):
+    """Stands still while a thread that the loop has started (``asyncio.to_thread``) is at work: it takes no virtual time."""
+
+    def __init__(self, clock: VirtualClock) -> None:
+        super().__init__(_JumpingSelector(clock))
+        self._virtual = clock
+
+    def run_in_executor(  # type: ignore[override]  # the callable's arguments are not its business
+        self, executor: Any, func: Callable[..., Any], *args: Any
+    ) -> asyncio.Future[Any]:
+        release = self._virtual.hold()
+        try:
+            future = super().run_in_executor(executor, func, *args)
+        except BaseException:
+            release()
+            raise
+        future.add_done_callback(lambda _: release())
+        return future
+
+
 def virtual_event_loop(clock: VirtualClock) -> asyncio.AbstractEventLoop:
     """An event loop on which ``clock`` jumps as soon as nothing is runnable and no socket is ready."""
-    return asyncio.SelectorEventLoop(_JumpingSelector(clock))
+    return _VirtualLoop(clock)
