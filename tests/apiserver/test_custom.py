@@ -379,3 +379,11 @@ async def test_a_default_that_its_schema_refuses(client):
     spec["properties"]["size"] = {"type": "object", "default": {"a": 1}}
     code, message = await failing(client.create(CUSTOM_RESOURCE_DEFINITIONS, definition(version(spec=spec))))
     assert message.endswith('.properties[size].default: Invalid value: {"a":1}: must not have unknown fields')
+
+
+async def test_the_document_in_its_binary_form(client):
+    await established(client, definition())
+    accept = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+    _, headers, body = await client.request_raw("GET", "/openapi/v2", accept=accept)
+    assert headers["content-type"] == "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+    assert body.startswith(b"\n\x032.0") and b"com.example.v1.Widget" in body

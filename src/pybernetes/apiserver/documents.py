@@ -15,6 +15,7 @@ import orjson
 from ..api.errors import not_acceptable, path_not_found
 from ..api.openapi import CustomSchemas, openapi_v2, openapi_v2_custom, openapi_v3, openapi_v3_paths
 from ..api.resources import GVK, ResourceInfo
+from ..wire import openapi
 from .registry import Registry
 from .rendering import compress
 from .request import Request, Response
@@ -117,7 +118,10 @@ class OpenApi:
             done = self._making[key] = asyncio.Event()
             try:
                 generation, infos, customs = self._generation, self._known, dict(self._customs)
-                body = await asyncio.to_thread(self._make, key, infos, customs)
+                if key == "v2 protobuf":
+                    body = await asyncio.to_thread(_binary, (await self._document("v2"))[0])
+                else:
+                    body = await asyncio.to_thread(self._make, key, infos, customs)
                 made = (body, hashlib.sha512(body).hexdigest().upper())
                 if self._generation == generation:
                     self._kept[key] = made
@@ -162,8 +166,12 @@ class OpenApi:
     async def v2(self, request: Request) -> Response:
         accept = request.headers.get("accept", "")
         types = [c.partition(";")[0].strip() for c in accept.split(",")] if accept else [_JSON]
-        if not any(t in (_JSON, *_ANY) for t in types):
-            raise not_acceptable(f"only the following media types are accepted: {_JSON}")
+        chosen = next((t for t in types if t in (_JSON, *_ANY, V2_PROTOBUF, V2_PROTOBUF_ALIAS)), "")
+        if not chosen:
+            raise not_acceptable(f"only the following media types are accepted: {_JSON}, {V2_PROTOBUF_ALIAS}")
+        if chosen in (V2_PROTOBUF, V2_PROTOBUF_ALIAS):
+            body, digest = await self._document("v2 protobuf")
+            return _answer(request, body, f'"{digest}"', V2_PROTOBUF_ALIAS)
         body, digest = await self._document("v2")
         return _answer(request, body, f'"{digest}"')
 
@@ -200,13 +208,17 @@ class OpenApi:
         return response
 
 
-def _answer(request: Request, body: bytes, etag: str) -> Response:
+def _binary(document: bytes) -> bytes:
+    return openapi.encode(orjson.loads(document))
+
+
+def _answer(request: Request, body: bytes, etag: str, content_type: str = _JSON) -> Response:
     headers = [("Vary", "Accept")]
     if etag:
         headers.append(("Etag", etag))
         if etag in [t.strip() for t in request.headers.get("if-none-match", "").split(",")]:
             return Response(304, b"", "", headers)
-    response = Response(200, body, _JSON, headers)
+    response = Response(200, body, content_type, headers)
     if "gzip" in request.headers.get("accept-encoding", ""):
         compress(response)
     return response
