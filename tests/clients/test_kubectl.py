@@ -74,6 +74,17 @@ def test_apply_and_what_follows(kubectl):
     assert kubectl("delete", "deploy,svc", "--all", "-n", "kc").count("deleted") == 3
 
 
+def test_a_list_in_one_document(kubectl):
+    """kubectl validates it with the OpenAPI v2 document, which it takes in protobuf."""
+    items = [
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "listed"}},
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "one", "namespace": "listed"}, "data": {"a": "b"}},
+    ]  # fmt: skip
+    text = json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
+    assert kubectl("apply", "-f", "-", stdin=text) == "namespace/listed created\nconfigmap/one created\n"
+    assert kubectl("get", "cm", "one", "-n", "listed", "-o", "jsonpath={.data.a}") == "b"
+
+
 def test_errors_are_upstreams(kubectl):
     assert 'namespaces "nope" not found' in kubectl("create", "cm", "x", "-n", "nope", fails=True)
     assert kubectl("get", "pod", "nope", fails=True) == 'Error from server (NotFound): pods "nope" not found\n'
