@@ -53,12 +53,14 @@ class Informer:
         transform: Callable[[Object], Object] | None = without_managed_fields,
         metadata_only: bool = False,
         rng: random.Random | None = None,
+        page_size: int = 0,
     ) -> None:
+        """``page_size`` lists in parts (0: at once): slower, but the whole list is never in memory as it comes."""
         self.gvr = gvr
         self.metadata_only = metadata_only
         self._client, self._clock = client, clock
         self._namespace, self._label_selector, self._field_selector = namespace, label_selector, field_selector
-        self._transform = transform
+        self._transform, self._page_size = transform, page_size
         self._objects: dict[str, Object] = {}
         self._by_namespace: dict[str, dict[str, Object]] = {}
         self._handlers: list[Handler] = []
@@ -200,27 +202,38 @@ class Informer:
                 await self._clock.sleep(self._backoff.next())
 
     async def _list(self) -> None:
-        # Unpaged from the newest state: what we observed of our own writes can then never be ahead of the list.
-        result = await self._client.list(
-            self.gvr,
-            self._namespace,
-            label_selector=self._label_selector,
-            field_selector=self._field_selector,
-            accept=METADATA_LIST if self.metadata_only else "application/json",
-        )
-        version = int(result["metadata"]["resourceVersion"])
-        kind, api_version = result.get("kind", "").removesuffix("List"), result.get("apiVersion")
+        # From the newest state: what we observed of our own writes can then never be ahead of the list. Pages are all of the
+        # state of the first one.
         listed: set[str] = set()
+        token, version = "", 0
+        while True:
+            result = await self._client.list(
+                self.gvr,
+                self._namespace,
+                label_selector=self._label_selector,
+                field_selector=self._field_selector,
+                limit=self._page_size,
+                continue_token=token,
+                accept=METADATA_LIST if self.metadata_only else "application/json",
+            )
+            version = version or int(result["metadata"]["resourceVersion"])
+            self._take_in(result, listed)
+            token = result["metadata"].get("continue") or ""
+            if not token:
+                break
+        for key in [k for k, o in self._objects.items() if k not in listed and resource_version_of(o) <= version]:
+            self._remove(key, None)
+        self.resource_version = version
+        self._synced.set()
+
+    def _take_in(self, result: Object, listed: set[str]) -> None:
+        kind, api_version = result.get("kind", "").removesuffix("List"), result.get("apiVersion")
         for item in result.get("items") or []:
             item.setdefault("kind", kind)
             item.setdefault("apiVersion", api_version)
             obj = self._transform(item) if self._transform else item
             listed.add(key_of(obj))
             self._put(obj)
-        for key in [k for k, o in self._objects.items() if k not in listed and resource_version_of(o) <= version]:
-            self._remove(key, None)
-        self.resource_version = version
-        self._synced.set()
 
     async def _watch(self) -> None:
         stream = self._client.watch(
@@ -258,8 +271,10 @@ class InformerFactory:
         rng: random.Random | None = None,
         *,
         transforms: Callable[[GVR], Callable[[Object], Object]] | None = None,
+        page_size: int = 0,
     ) -> None:
         """``transforms`` gives what each object of a resource goes through (see ``sharing``)."""
+        self._page_size = page_size
         self._client, self._clock, self._rng = client, clock, rng
         self._transforms = transforms or (lambda gvr: without_managed_fields)
         self._full: dict[GVR, Informer] = {}
@@ -289,6 +304,7 @@ class InformerFactory:
             rng=self._rng,
             transform=self._transforms(gvr),
             metadata_only=metadata_only,
+            page_size=self._page_size,
         )
         if self._group is not None:
             self._tasks[informer] = self._group.create_task(informer.run())

@@ -15,6 +15,7 @@ from ..concurrency.log import configure
 from ..controllers.manager import ControllerManager
 from ..controllers.settings import Settings as ControllerSettings
 from ..scheduler.scheduler import Scheduler
+from ..scheduler.slimming import Slimmer
 from . import certificates
 from .addons import Addons
 from .layout import Layout, Settings
@@ -45,7 +46,7 @@ async def run(layout: Layout, settings: Settings) -> None:
         layout.kubeconfigs / certificates.SCHEDULER.file, clock=clock, user_agent="kube-scheduler"
     )
     administering = client_from_kubeconfig(layout.admin_kubeconfig, clock=clock, user_agent="pybernetes-addons")
-    scheduler_factory = InformerFactory(scheduling, clock)
+    scheduler_factory = InformerFactory(scheduling, clock, transforms=Slimmer().transforms)
     addon_factory = InformerFactory(administering, clock)
     scheduler = Scheduler(scheduling, scheduler_factory, clock)
     server = f"https://{Machine(layout, settings).advertised}:{settings.api_port}"

@@ -5,10 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import ssl
-from collections.abc import Callable
 
-from ..api.meta import Object
-from ..api.resources import GVR, NODES, PODS
 from ..client.informer import InformerFactory
 from ..client.rest import Client
 from ..concurrency import Clock, logger
@@ -20,6 +17,8 @@ from .scheduler import Scheduler
 from .slimming import Slimmer
 
 log = logger("scheduler.running")
+PAGE_SIZE = 5000
+"""Objects a page of a list: bounds what is in memory of it at a time."""
 _TEXT = "text/plain; charset=utf-8"
 
 
@@ -43,12 +42,9 @@ class Running:
 
     async def lead(self) -> None:
         """Schedules until cancelled."""
-        slimmer = Slimmer()
-
-        def transforms(gvr: GVR) -> Callable[[Object], Object]:
-            return slimmer.pod if gvr == PODS else slimmer.node if gvr == NODES else slimmer.other
-
-        factory = InformerFactory(self._client, self._clock, self._rng, transforms=transforms)
+        factory = InformerFactory(
+            self._client, self._clock, self._rng, transforms=Slimmer().transforms, page_size=PAGE_SIZE
+        )
         self.scheduler = Scheduler(
             self._client, factory, self._clock, name="default-scheduler", rng=self._rng, configuration=self._config
         )

@@ -6,9 +6,11 @@ Equal parts are shared between objects.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ..api.meta import Object
+from ..api.resources import GVR, NODES, PODS
 from ..client.sharing import Sharer
 
 _METADATA = (
@@ -88,3 +90,7 @@ class Slimmer:
     def other(self, obj: Object) -> Object:
         obj["metadata"].pop("managedFields", None)
         return self._sharer.share(obj)
+
+    def transforms(self, gvr: GVR) -> Callable[[Object], Object]:
+        """For ``InformerFactory(transforms=...)``."""
+        return self.pod if gvr == PODS else self.node if gvr == NODES else self.other
