@@ -231,6 +231,8 @@ class Scheduler:
     def _assume(self, queued: QueuedPod, profile: Profile, outcome: Outcome, node: str, started: float) -> None:
         pod, state = queued.info, outcome.state
         self.model.place(pod, node)
+        # A condition or nomination that is still to be written would be refused once the pod is bound.
+        self.statuses.forget(pod.key)
         binding = self.bindings[pod.key] = Binding(queued, pod, node, state, profile, started)
         status = self._reserve(profile, binding) or self._permit(profile, binding)
         if status is not None:
@@ -272,7 +274,6 @@ class Scheduler:
         self.queue.done(queued)
         if self.bindings.get(pod.key) is binding and pod.node_name:
             del self.bindings[pod.key]
-        self.statuses.forget(pod.key)
         controller = binding.profile.name
         note = f"Successfully assigned {pod.key} to {binding.node}"
         self.events.event(pod.object, NORMAL, "Scheduled", note, "Binding", None, controller)
