@@ -39,7 +39,7 @@ def test_the_default_profile_is_upstreams():
     }
     assert names(default, "filter") == [
         "NodeUnschedulable", "NodeName", "TaintToleration", "NodeAffinity", "NodePorts", "NodeResourcesFit",
-        "VolumeRestrictions", "NodeVolumeLimits", "VolumeBinding", "VolumeZone", "PodTopologySpread", "InterPodAffinity",
+        "VolumeRestrictions", "NodeVolumeLimits", "VolumeBinding", "VolumeZone", "PodTopologySpread", "InterPodAffinity", "NodeDeclaredFeatures",
     ]  # fmt: skip
     assert names(default, "preEnqueue") == ["SchedulingGates", "DefaultPreemption"]
     assert names(default, "postFilter") == ["DefaultPreemption"]
