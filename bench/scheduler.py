@@ -134,7 +134,8 @@ WORKLOADS = {
 class Side:
     """One API server with its scheduler."""
 
-    def __init__(self, name: str, kubeconfig: str, command: str) -> None:
+    def __init__(self, name: str, kubeconfig: str, command: str, zones: dict[str, tuple[str, ...]]) -> None:
+        """``zones`` are those of the nodes that were made, by server: sides may share one."""
         self.name = name
         self.server = Server(kubeconfig)
         self.command = shlex.split(command.replace("{kubeconfig}", kubeconfig))
@@ -145,7 +146,7 @@ class Side:
             tls=self.server.tls,
             headers={"Authorization": f"Bearer {self.server.token}"},
         )
-        self._zones: tuple[str, ...] = ()
+        self._zones = zones
 
     async def call(
         self,
@@ -196,11 +197,12 @@ class Side:
             await self.call("POST", path, {"metadata": {"name": "default"}}, allow=(409,))
         high = {"metadata": {"name": "bench-high"}, "value": 10}
         await self.call("POST", "/apis/scheduling.k8s.io/v1/priorityclasses", high, allow=(409,))
-        if self._zones and self._zones != zones:
-            await self.each(range(nodes), lambda number: self._move(number, zones))
-        elif not self._zones:
+        known = self._zones.get(self.server.url)
+        if known is None:
             await self._make_nodes(nodes, zones)
-        self._zones = zones
+        elif known != zones:
+            await self.each(range(nodes), lambda number: self._move(number, zones))
+        self._zones[self.server.url] = zones
 
     async def _move(self, number: int, zones: tuple[str, ...]) -> None:
         patch = {"metadata": {"labels": {ZONE: zones[number % len(zones)]}}}
@@ -336,7 +338,8 @@ def show(workload: Workload, results: list[dict], nodes: int) -> None:
 
 
 async def run(arguments: argparse.Namespace) -> None:
-    sides = [Side(*given) for given in arguments.side]
+    zones: dict[str, tuple[str, ...]] = {}
+    sides = [Side(*given, zones) for given in arguments.side]
     found = []
     for side in sides:
         await side.clean()
