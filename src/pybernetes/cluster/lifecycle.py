@@ -180,7 +180,9 @@ async def _wait_nodes(client: Client, layout: Layout, settings: Settings, clock:
         _fail_if_dying(layout, await running(layout))
         nodes = await _own_node(client, settings) if settings.joined_node else (await client.list(NODES))["items"]
         ready = {name_of(n) for n in nodes if is_condition_true(n, "Ready")}
-        if settings.network == "none" and wanted <= {name_of(n) for n in nodes}:
+        # A plugin's configuration needs the node's network, which the cluster gives after the registration.
+        with_network = {name_of(n) for n in nodes if (n.get("spec") or {}).get("podCIDR")}
+        if settings.network == "none" and wanted <= with_network:
             progress(f"nodes are registered; they get Ready with a CNI plugin of yours ({layout.data}/nodes/*/cni)")
             return
         for name in sorted(ready - told):
