@@ -61,6 +61,8 @@ class ResourceCache:
     WINDOW_MINIMUM = 128
     # What is older than so many calls of ``age`` leaves the window (but for the minimum): who is that far behind lists anew.
     WINDOW_AGES = 3
+    ALIKE = 4096
+    """Sets of labels and of fields that are remembered for the next object that has the same."""
 
     def __init__(
         self, gvr: GVR, namespaced: bool, prefix: str, fields: Fields | None = None, indexed: str = ""
@@ -87,7 +89,8 @@ class ResourceCache:
         self.on_change: Callable[[Change], None] | None = None
         """Set by the watch dispatcher."""
         self.indexed = indexed
-        self._index: dict[str, dict[tuple[str, str], Entry]] = {}
+        self._index: dict[str, dict[Entry, None]] = {}
+        self._alike: dict[tuple[tuple[str, str], ...], Mapping[str, str]] = {}
         self.joined: dict[tuple[str, ...], tuple[int, bytes]] = {}
         self.coerce: Callable[[Object], None] | None = None
         """What has to be done to an object that was stored under an older schema (custom resources)."""
@@ -106,9 +109,31 @@ class ResourceCache:
         if obj is None and self.coerce is not None:
             self.coerce(decoded)
             value = encode_for_store(decoded)
-        labels = decoded["metadata"].get("labels") or NO_LABELS
-        fields = self.fields(decoded) if self.fields is not None else NO_FIELDS
-        return Entry(namespace, name, revision, with_revision(value, revision), labels, fields)
+        labels = decoded["metadata"].get("labels")
+        fields = self.fields(decoded) if self.fields is not None else None
+        data = with_revision(value, revision)
+        return Entry(
+            namespace,
+            name,
+            revision,
+            data,
+            self._shared(labels) if labels else NO_LABELS,
+            self._shared(fields) if fields else NO_FIELDS,
+        )
+
+    def _shared(self, texts: Mapping[str, str]) -> Mapping[str, str]:
+        """One mapping for all objects that have the same: pods of a template their labels, pods of a node their fields. With
+        100,000 pods these would be a quarter of what is kept."""
+        key = tuple(texts.items())
+        try:
+            known = self._alike.get(key)
+        except TypeError:
+            return texts  # no texts: something else wrote this to the store
+        if known is None:
+            if len(self._alike) >= self.ALIKE:
+                self._alike.clear()
+            known = self._alike[key] = texts
+        return known
 
     def unversioned(self, key: str, value: bytes, obj: Object) -> Entry:
         """The entry of what a dry run would have created: without a resourceVersion."""
@@ -143,6 +168,7 @@ class ResourceCache:
         self.spaces.clear()
         self._order.clear()
         self._index.clear()
+        self._alike.clear()
         self.joined.clear()
         self.count = 0
         self.base += len(self.log)
@@ -243,11 +269,11 @@ class ResourceCache:
             value = old.field(self.indexed)
             bucket = self._index.get(value)
             if bucket is not None:
-                bucket.pop((old.namespace, old.name), None)
+                bucket.pop(old, None)
                 if not bucket:
                     del self._index[value]
         if new is not None:
-            self._index.setdefault(new.field(self.indexed), {})[new.namespace, new.name] = new
+            self._index.setdefault(new.field(self.indexed), {})[new] = None
 
     def _remove(self, entry: Entry) -> None:
         space = self.spaces.get(entry.namespace)
@@ -284,8 +310,9 @@ class ResourceCache:
                 return
             name = after.rpartition("/")[2]
             start = bisect.bisect_right(space.names, name) if after else 0
-            for found in space.names[start:] if start else space.names:
-                yield space.entries[found]
+            names = space.names
+            for at in range(start, len(names)):
+                yield space.entries[names[at]]
             return
         if not after:
             yield from self
@@ -296,8 +323,7 @@ class ResourceCache:
 
     def by_index(self, value: str) -> list[Entry]:
         """The entries whose indexed field has this value, in key order."""
-        found = self._index.get(value, {}).values()
-        return sorted(found, key=lambda e: (e.namespace + "/", e.name))
+        return sorted(self._index.get(value, ()), key=lambda e: (e.namespace + "/", e.name))
 
     def remaining(self, namespace: str, after: str) -> int:
         """How many entries ``select`` would give after a key suffix."""
@@ -338,7 +364,7 @@ class ResourceCache:
             assert space.names == sorted(space.entries)
         if self.indexed:
             assert sum(len(b) for b in self._index.values()) == self.count
-            assert all(e.field(self.indexed) == v for v, b in self._index.items() for e in b.values())
+            assert all(e.field(self.indexed) == v for v, b in self._index.items() for e in b)
         assert all(a.revision <= b.revision for a, b in zip(self.log, self.log[1:], strict=False))
         assert not self.log or self.log[0].revision > self.horizon
         assert self._log_bytes == sum(len(c.entry.data) for c in self.log)

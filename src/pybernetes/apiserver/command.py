@@ -17,7 +17,7 @@ from typing import Any
 
 import click
 
-from ..concurrency import Clock, RealClock
+from ..concurrency import Clock, PooledRandom, RealClock
 from ..concurrency.log import configure
 from ..storage.contract import Store
 from .authn import AuthenticationOptions
@@ -106,7 +106,7 @@ def apiserver(verbosity: int, **flags: Any) -> None:
 
     try:
         with contextlib.suppress(asyncio.CancelledError):
-            uvloop.run(serve(flags, RealClock(), random.SystemRandom()))
+            uvloop.run(serve(flags, RealClock(), PooledRandom()))
     except (ValueError, OSError) as failure:
         raise click.ClickException(str(failure)) from failure
 

@@ -201,7 +201,7 @@ class Hub:
         while True:
             await self.clock.sleep(self.AGE)
             if sum(d.cache.age() for d in list(self.dispatchers.values())) > self.WORTH_GIVING_BACK:
-                give_back()
+                await asyncio.to_thread(give_back)  # half a gigabyte takes longer than a request may wait
 
     async def _resync(self) -> None:
         """History that we missed is gone: takes the newest state, and lets watchers begin anew where they must."""

@@ -241,6 +241,8 @@ class Reader:
                     return iter([entry] if entry is not None and scope.matches(entry) and not after else [])
                 if requirement.field == cache.indexed and not requirement.negated and not after:
                     found = cache.by_index(requirement.value)
+                    if scope.only(requirement):
+                        return found
                     return (e for e in found if scope.covers(e) and scope.matches(e))
             return (e for e in cache.select(scope.namespace, after) if scope.matches(e))
         return cache.select(scope.namespace, after)

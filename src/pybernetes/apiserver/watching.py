@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from ..api.errors import StatusError, too_old_resource_version
-from ..api.selectors import EVERYTHING, FieldSelector, LabelSelector
+from ..api.selectors import EVERYTHING, FieldRequirement, FieldSelector, LabelSelector
 from ..concurrency import Clock, TimerHandle
 from .cache import ADDED, DELETED, MODIFIED, Change, ResourceCache
 from .encoding import Entry, chunk
@@ -57,6 +57,12 @@ class Scope:
     @property
     def filtered(self) -> bool:
         return not (self.labels.everything and self.fields.everything)
+
+    def only(self, requirement: FieldRequirement) -> bool:
+        """Whether everything that meets this requirement is wanted."""
+        return (
+            self.fields.requirements == (requirement,) and self.labels.everything and not (self.namespace or self.name)
+        )
 
     def matches(self, entry: Entry) -> bool:
         """By selectors only."""

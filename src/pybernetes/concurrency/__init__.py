@@ -3,6 +3,7 @@
 from .backoff import Backoff, ItemBackoff
 from .clock import Clock, RealClock, TimerHandle, VirtualClock, virtual_event_loop
 from .log import Logger, logger
+from .randomness import PooledRandom
 from .workqueue import QueueClosed, QueueMetrics, WorkQueue, run_workers
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "Clock",
     "ItemBackoff",
     "Logger",
+    "PooledRandom",
     "QueueClosed",
     "QueueMetrics",
     "RealClock",

@@ -74,17 +74,21 @@ class Fairness:
             queues.begin(ticket, now)
             flow.counts.at_once += 1
         elif not queues.enqueue(ticket, flow.hand, now):
+            ticket.request = None
             return self._rejected(flow, "queue-full" if flow.hand else "concurrency-limit")
         else:
             refused = await self._wait(ticket, flow)
             if refused is not None:
+                ticket.request = None
                 return refused
         flow.counts.executing += 1
         flow.counts.seats += work.most
         return None
 
     def leave(self, ticket: Ticket) -> None:
-        """The request has been answered."""
+        """The request has been answered. It holds the ticket, so the ticket lets go of it: together they would be garbage that
+        only the collector finds."""
+        ticket.request = None
         if ticket.started < 0:
             return  # it never had a seat
         flow, now = ticket.schema, self._clock.monotonic()
