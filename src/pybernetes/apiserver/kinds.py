@@ -9,7 +9,8 @@ from ..api import tables
 from ..api.defaults import apply_defaults
 from ..api.errors import FieldError, bad_request
 from ..api.fields import METADATA_FIELDS, check_field, field_value, supported_fields
-from ..api.managedfields import ManagedFields, fieldset
+from ..api.managedfields import fieldset
+from ..api.managedfields.manager import ResetFields
 from ..api.meta import Object
 from ..api.resources import CUSTOM_RESOURCE_DEFINITIONS, PODS, ResourceInfo
 from ..api.schema import Schema, builtin_schema
@@ -19,7 +20,8 @@ from ..api.strategy.resets import reset_paths
 from ..api.validation.formats import dns_label_problems
 from ..api.validation.kube_meta import validate_meta
 from ..api.validation.meta import subdomain_name
-from .remembering import Memory, depends_on_name, field_shape, spec_shape
+from .owning import OwnedFields
+from .remembering import Memory, depends_on_name, spec_shape
 
 RETURNS_DELETED = frozenset(
     [
@@ -132,19 +134,19 @@ class Kind(Protocol):
     def apply_scale(self, obj: Object, scale: Object) -> None: ...
 
 
-class BuiltinKind:
+class BuiltinKind(OwnedFields):
     """A built-in kind. The parts are made when they are first needed: most processes use few kinds."""
 
     builtin = True
 
     def __init__(self, info: ResourceInfo) -> None:
+        super().__init__(info.gvk.api_version)
         self.info = info
         self.returns_deleted = info.gvr.resource in RETURNS_DELETED
         # A definition's schema may have ten thousand nodes, and rules that are compiled.
         self.slow = info.gvr == CUSTOM_RESOURCE_DEFINITIONS
         self._schema: Schema | None = None
         self._strategy: Strategy | None = None
-        self._managed: Memory[list[dict[str, Any]]] = Memory()
         self._reset: dict[str, dict[str, dict[str, Any]]] = {}
         """By subresource: what it never lets a writer set."""
 
@@ -199,51 +201,12 @@ class BuiltinKind:
     def default(self, obj: Object) -> None:
         apply_defaults(self.info.gvk, obj)
 
-    def manage(self, old: Object | None, new: Object, manager: str, subresource: str, now: str) -> Object:
-        shape = field_shape(new, manager, builtin=True) if old is None else None
-        if shape is None:
-            return self._manage(old, new, manager, subresource, now)
-        known = self._managed.get(shape)
-        if known is None:
-            new = self._manage(old, new, manager, subresource, now)
-            self._managed.put(shape, new["metadata"].get("managedFields") or [])
-        elif known:
-            new["metadata"]["managedFields"] = [{**entry, "time": now} for entry in known]
-        return new
-
-    def _manage(self, old: Object | None, new: Object, manager: str, subresource: str, now: str) -> Object:
-        return ManagedFields.update(
-            old,
-            new,
-            manager=manager,
-            api_version=self.info.gvk.api_version,
-            schema=self.schema,
-            now=now,
-            subresource=subresource,
-            reset_fields=self._resets(subresource),
-        )
-
-    def _resets(self, subresource: str) -> dict[str, dict[str, Any]]:
+    def resets(self, subresource: str) -> ResetFields:
         found = self._reset.get(subresource)
         if found is None:
             paths = fieldset.make(*reset_paths(self.info, subresource))
             found = self._reset[subresource] = {self.info.gvk.api_version: paths} if paths else {}
         return found
-
-    def apply(
-        self, live: Object | None, applied: Object, manager: str, subresource: str, now: str, force: bool
-    ) -> Object:
-        return ManagedFields.apply(
-            live,
-            applied,
-            manager=manager,
-            api_version=self.info.gvk.api_version,
-            schema=self.schema,
-            now=now,
-            force=force,
-            subresource=subresource,
-            reset_fields=self._resets(subresource),
-        )
 
     replicas_path = ".spec.replicas"
 

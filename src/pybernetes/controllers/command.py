@@ -24,28 +24,10 @@ from ..client.kubeconfig import KubeconfigError, client_from_kubeconfig
 from ..client.leases import LeadershipLost
 from ..client.rest import Client
 from ..concurrency import Clock, RealClock
+from ..concurrency.flags import DURATION
 from ..concurrency.log import configure
 from .registry import UnknownController
 from .settings import Settings
-
-
-class Duration(click.ParamType[float]):
-    """Go's: ``40s``, ``5m0s``, ``1h30m``."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> float:
-        if isinstance(value, int | float):
-            return float(value)
-        from ..api.schema.scalars import parse_duration
-
-        try:
-            return parse_duration(value) / 1e9
-        except ValueError as failure:
-            self.fail(str(failure), param, context)
-
-
-DURATION = Duration()
 
 CONCURRENCY = {
     "cron-job": "cronjob-controller",

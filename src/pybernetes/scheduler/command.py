@@ -20,6 +20,7 @@ import click
 from ..client.kubeconfig import KubeconfigError, client_from_kubeconfig
 from ..client.leases import LeaderElector, LeadershipLost
 from ..concurrency import Clock, RealClock
+from ..concurrency.flags import DURATION
 from ..concurrency.log import configure
 from .configuration import Configuration, ConfigurationError, load
 from .profiles import ProfileError
@@ -46,24 +47,6 @@ IGNORED = {
 }
 """Flags that are taken so that a manifest of upstream's works unchanged, and why they have no effect."""
 
-
-class Duration(click.ParamType[float]):
-    """Go's: ``40s``, ``5m0s``, ``1h30m``."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> float:
-        if isinstance(value, int | float):
-            return float(value)
-        from ..api.schema.scalars import parse_duration
-
-        try:
-            return parse_duration(value) / 1e9
-        except ValueError as failure:
-            self.fail(str(failure), param, context)
-
-
-DURATION = Duration()
 
 FLAGS: list[Any] = [
     click.option("--config", "config_file", default="", help="KubeSchedulerConfiguration file; the flags on leader election and the kubeconfig have precedence."),

@@ -12,7 +12,8 @@ from typing import Any
 from ...api import tables
 from ...api.cel.rules import has_rules, validate_rules
 from ...api.errors import FieldError, bad_request, invalid_value
-from ...api.managedfields import ManagedFields, fieldset
+from ...api.managedfields import fieldset
+from ...api.managedfields.manager import ResetFields
 from ...api.meta import Object
 from ...api.schema import Schema
 from ...api.schema.validation import validate_part
@@ -26,7 +27,7 @@ from ...api.validation.meta import (
     validate_object_meta_update,
 )
 from ..kinds import Fields
-from ..remembering import Memory, field_shape
+from ..owning import OwnedFields
 from . import paths
 from .definition import Definition, Version
 from .finalizers import finalizer_warnings
@@ -41,7 +42,7 @@ _UNCHECKED = FieldError(
 _MAX_INT32 = 2**31 - 1
 
 
-class CustomKind:
+class CustomKind(OwnedFields):
     """One version of a custom resource (``kinds.Kind``)."""
 
     builtin = False
@@ -51,9 +52,9 @@ class CustomKind:
     garbage_collection = "Background"
 
     def __init__(self, definition: Definition, version: Version) -> None:
+        super().__init__(version.api_version)
         self.definition = definition
         self.version = version
-        self._managed: Memory[list[dict[str, Any]]] = Memory()
         self._selectable = frozenset(p.removeprefix(".") for p in version.selectable)
         self._reset: dict[str, dict[str, fieldset.FieldSet]] = {
             "": {version.api_version: fieldset.make("status")} if version.status else {},
@@ -96,48 +97,10 @@ class CustomKind:
 
     # -- ownership --------------------------------------------------------------------------------------------------
 
-    def manage(self, old: Object | None, new: Object, manager: str, subresource: str, now: str) -> Object:
-        shape = field_shape(new, manager) if old is None else None
-        if shape is None:
-            return self._manage(old, new, manager, subresource, now)
-        known = self._managed.get(shape)
-        if known is None:
-            new = self._manage(old, new, manager, subresource, now)
-            self._managed.put(shape, new["metadata"].get("managedFields") or [])
-        elif known:
-            new["metadata"]["managedFields"] = [{**entry, "time": now} for entry in known]
-        return new
+    def resets(self, subresource: str) -> ResetFields:
+        return self._reset.get(subresource, {})
 
-    def _manage(self, old: Object | None, new: Object, manager: str, subresource: str, now: str) -> Object:
-        return ManagedFields.update(
-            old,
-            new,
-            manager=manager,
-            api_version=self.version.api_version,
-            schema=self.schema,
-            now=now,
-            subresource=subresource,
-            reset_fields=self._reset.get(subresource),
-            convert=self._in_version,
-        )
-
-    def apply(
-        self, live: Object | None, applied: Object, manager: str, subresource: str, now: str, force: bool
-    ) -> Object:
-        return ManagedFields.apply(
-            live,
-            applied,
-            manager=manager,
-            api_version=self.version.api_version,
-            schema=self.schema,
-            now=now,
-            force=force,
-            subresource=subresource,
-            reset_fields=self._reset.get(subresource),
-            convert=self._in_version,
-        )
-
-    def _in_version(self, obj: Object, api_version: str) -> tuple[Object, Schema] | None:
+    def convert(self, obj: Object, api_version: str) -> tuple[Object, Schema] | None:
         """For fields that are owned in another version: the same fields there (a webhook is not asked about them)."""
         group, _, name = api_version.partition("/")
         version = self.definition.by_name.get(name)
