@@ -29,8 +29,10 @@ TEMPLATE = json.dumps(
 )
 
 
-class Mix:
-    def __init__(self, server: Server, pods: int) -> None:
+class Lane:
+    """A number of kept connections. Calls wait for one, so a stall of the server makes no handshakes."""
+
+    def __init__(self, server: Server) -> None:
         address = urlsplit(server.url)
         self.transport = HttpTransport(
             address.hostname or "",
@@ -38,12 +40,17 @@ class Mix:
             tls=server.tls,
             headers={"Authorization": f"Bearer {server.token}"},
         )
-        self.server, self.pods = server, pods
+        self.slots = asyncio.Semaphore(CONNECTIONS)
+
+
+class Mix:
+    def __init__(self, server: Server, pods: int) -> None:
+        self.reads, self.writes = Lane(server), Lane(server)
+        """Apart, as in a cluster: those who read do not wait for a connection that waits for the disk."""
+        self.pods = pods
         self.rng = random.Random(1)
         self.times: dict[str, list[float]] = {}
         self.failures: dict[str, int] = {}
-        self.slots = asyncio.Semaphore(CONNECTIONS)
-        """As many calls at a time as connections are kept: a stall of the server makes no handshakes."""
 
     async def call(
         self,
@@ -55,8 +62,9 @@ class Mix:
         due: float | None = None,
     ) -> None:
         began = due if due is not None else time.perf_counter()
-        async with self.slots:
-            answer = await self.transport.send(ClientRequest(method, path, {"Content-Type": content}, body))
+        lane = self.reads if method == "GET" else self.writes
+        async with lane.slots:
+            answer = await lane.transport.send(ClientRequest(method, path, {"Content-Type": content}, body))
             await answer.read()
         self.times.setdefault(kind, []).append(time.perf_counter() - began)
         if answer.status >= 400:

@@ -28,6 +28,9 @@ class FakeReader:
         self.reads += 1
         return self.objects.get(gvr, {}).get((namespace, name))
 
+    def each(self, gvr, namespace=""):
+        return iter(self.list(gvr, namespace))
+
     def list(self, gvr, namespace=""):
         return [o for (ns, _), o in self.objects.get(gvr, {}).items() if not namespace or ns == namespace]
 

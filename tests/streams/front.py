@@ -40,6 +40,9 @@ class Objects:
     def get(self, gvr, namespace, name):
         return self.objects.get((gvr.resource, namespace, name))
 
+    def each(self, gvr, namespace=""):
+        return iter(self.list(gvr, namespace))
+
     def list(self, gvr, namespace=""):
         return [o for (r, n, _), o in self.objects.items() if r == gvr.resource and namespace in ("", n)]
 

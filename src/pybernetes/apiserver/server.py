@@ -536,6 +536,10 @@ class CacheReader:
         entry = cache.get(namespace, name) if cache is not None else None
         return self._object(entry) if entry is not None else None
 
+    def each(self, gvr: GVR, namespace: str = "") -> Iterator[Object]:
+        cache = self._cache(gvr)
+        return (e.peek() for e in cache.select(namespace)) if cache is not None else iter(())
+
     def list(self, gvr: GVR, namespace: str = "") -> Sequence[Object]:
         cache = self._cache(gvr)
         return [self._object(e) for e in cache.select(namespace)] if cache is not None else []

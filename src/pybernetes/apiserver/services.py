@@ -38,7 +38,7 @@ class ServiceResolver:
         if self._slices is None:
             self._slices = {}
             self._reader.subscribe(ENDPOINT_SLICES, self._changed)
-            for obj in self._reader.list(ENDPOINT_SLICES):
+            for obj in self._reader.each(ENDPOINT_SLICES):
                 self._changed("ADDED", None, obj)
         return self._slices
 

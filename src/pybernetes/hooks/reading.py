@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from ..api.meta import Object
@@ -16,6 +16,10 @@ class ObjectReader(Protocol):
     """Objects are shared: never mutate."""
 
     def get(self, gvr: GVR, namespace: str, name: str) -> Object | None: ...
+
+    def each(self, gvr: GVR, namespace: str = "") -> Iterator[Object]:
+        """One after the other, for a look at all of them: of a hundred thousand decoded pods no two are held at a time."""
+        ...
 
     def list(self, gvr: GVR, namespace: str = "") -> Sequence[Object]: ...
 

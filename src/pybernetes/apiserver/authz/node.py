@@ -121,7 +121,7 @@ class Graph:
         ]
         for gvr, listener in sources:
             reader.subscribe(gvr, listener)
-            for obj in reader.list(gvr):
+            for obj in reader.each(gvr):
                 listener("ADDED", None, obj)
 
     def reaches(self, node: str, kind: str, namespace: str, name: str) -> bool:
