@@ -23,7 +23,9 @@ def left_on_the_machine(data):
     ]
     tables = subprocess.check_output(["nft", "list", "tables"], text=True).splitlines()
     mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
-    cgroups = [str(p) for p in Path("/sys/fs/cgroup").glob(f"**/pybernetes-{tag}*")]
+    # Groups of other clusters may vanish while one looks: ``os.walk`` passes over them.
+    groups = [f"{at}/{name}" for at, names, _ in os.walk("/sys/fs/cgroup") for name in names]
+    cgroups = [group for group in groups if group.rpartition("/")[2].startswith(f"pybernetes-{tag}")]
     files = [str(p) for d in ("/run/netns", "/run/pybernetes") for p in Path(d).glob(f"*{tag}*")]
     named = [*links, *tables, *mounts]
     return [n for n in named if tag in n or str(data) in n] + routes + cgroups + files + processes_below(data)
