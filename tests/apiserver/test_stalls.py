@@ -219,7 +219,7 @@ async def test_a_look_at_every_object_keeps_none_of_them_decoded(server, client,
 
 
 def test_a_busy_loop_lets_the_writing_thread_go_on(monkeypatch, tmp_path):
-    """The thread takes the interpreter's lock six times a transaction; each was a wait of 5 ms beside a busy loop."""
+    """The thread takes the interpreter's lock several times a transaction, each time after up to 5 ms beside a busy loop."""
     import uvloop
 
     seen, before = [], sys.getswitchinterval()

@@ -299,5 +299,5 @@ async def serve(flags: dict[str, Any], clock: Clock, rng: random.Random) -> None
 
 SETTLING = 1.0
 SWITCHING = 0.0005
-"""Seconds after which a busy event loop lets the thread that writes to disk go on. That thread takes the interpreter's lock
-some six times a transaction; with the default of 5 ms each it would be 30 ms before anybody's fsync begins."""
+"""Seconds after which a busy event loop lets the thread that writes to disk go on: it takes the interpreter's lock several
+times a transaction, and by default waits up to 5 ms for it each time."""
