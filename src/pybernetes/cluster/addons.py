@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+from typing import Any
 
 from ..api.errors import StatusError
 from ..api.meta import Object, is_condition_true, labels_of, name_of
@@ -94,58 +95,39 @@ def dns_endpoints(addresses: dict[str, str]) -> Object:
     }
 
 
+RBAC = "rbac.authorization.k8s.io"
+
+
 def node_network_rights() -> list[tuple[GVR, Object]]:
     """What a node's proxy, policies and DNS read beyond upstream's role for kube-proxy, whose user they act as."""
-    group = "rbac.authorization.k8s.io"
-    version = f"{group}/v1"
     # A machine that joined has no other identity than its node's.
-    nodes = {"apiGroup": group, "kind": "Group", "name": "system:nodes"}
-    subjects = [{"apiGroup": group, "kind": "User", "name": "system:kube-proxy"}, nodes]
+    nodes = {"apiGroup": RBAC, "kind": "Group", "name": "system:nodes"}
+    subjects = [{"apiGroup": RBAC, "kind": "User", "name": "system:kube-proxy"}, nodes]
     reading = ["get", "list", "watch"]
     cluster = {"name": "pybernetes:node-network"}
     dns = {"name": "pybernetes:dns", "namespace": "kube-system"}
-    role = {
-        "apiVersion": version,
-        "kind": "ClusterRole",
-        "metadata": cluster,
-        "rules": [
-            {"apiGroups": [""], "resources": ["pods", "namespaces", "nodes"], "verbs": reading},
-            {"apiGroups": ["networking.k8s.io"], "resources": ["networkpolicies"], "verbs": reading},
-        ],
-    }
-    config_role = {
-        "apiVersion": version,
-        "kind": "Role",
-        "metadata": dns,
-        "rules": [{"apiGroups": [""], "resources": ["configmaps"], "resourceNames": ["kube-dns"], "verbs": reading}],
-    }
-    binding = {
-        "apiVersion": version,
-        "kind": "ClusterRoleBinding",
-        "metadata": cluster,
-        "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": cluster["name"]},
-        "subjects": subjects,
-    }
-    proxier = {
-        **binding,
-        "metadata": {"name": "pybernetes:node-proxier"},
-        "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": "system:node-proxier"},
-        "subjects": [nodes],
-    }
-    config_binding = {
-        "apiVersion": version,
-        "kind": "RoleBinding",
-        "metadata": dns,
-        "roleRef": {"apiGroup": group, "kind": "Role", "name": dns["name"]},
-        "subjects": subjects,
-    }
-    return [
-        (CLUSTER_ROLES, role),
-        (ROLES, config_role),
-        (CLUSTER_ROLE_BINDINGS, binding),
-        (CLUSTER_ROLE_BINDINGS, proxier),
-        (ROLE_BINDINGS, config_binding),
+    network_rules = [
+        {"apiGroups": [""], "resources": ["pods", "namespaces", "nodes"], "verbs": reading},
+        {"apiGroups": ["networking.k8s.io"], "resources": ["networkpolicies"], "verbs": reading},
     ]
+    dns_rules = [{"apiGroups": [""], "resources": ["configmaps"], "resourceNames": ["kube-dns"], "verbs": reading}]
+    proxier = {"name": "pybernetes:node-proxier"}
+    return [
+        (CLUSTER_ROLES, _rbac("ClusterRole", cluster, rules=network_rules)),
+        (ROLES, _rbac("Role", dns, rules=dns_rules)),
+        (CLUSTER_ROLE_BINDINGS, _binding("ClusterRole", cluster, cluster["name"], subjects)),
+        (CLUSTER_ROLE_BINDINGS, _binding("ClusterRole", proxier, "system:node-proxier", [nodes])),
+        (ROLE_BINDINGS, _binding("Role", dns, dns["name"], subjects)),
+    ]
+
+
+def _rbac(kind: str, metadata: Object, **fields: Any) -> Object:
+    return {"apiVersion": f"{RBAC}/v1", "kind": kind, "metadata": metadata, **fields}
+
+
+def _binding(kind: str, metadata: Object, role: str, subjects: list[Object]) -> Object:
+    reference = {"apiGroup": RBAC, "kind": kind, "name": role}
+    return _rbac(f"{kind}Binding", metadata, roleRef=reference, subjects=subjects)
 
 
 def internal_address(node: Object) -> str:

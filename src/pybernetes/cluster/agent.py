@@ -11,11 +11,23 @@ import os
 import random
 import signal
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
 from .layout import Layout, Settings
 from .machine import Machine, NodeNetwork, enter
+
+if TYPE_CHECKING:
+    from ..concurrency import Clock
+    from ..proxy.policies import PolicyProxy
+
+
+class Component(Protocol):
+    """What runs until it is cancelled."""
+
+    async def run(self) -> Any: ...
 
 
 @click.command()
@@ -43,21 +55,14 @@ def command(data_dir: str | None, node: str) -> None:
 
 async def run(layout: Layout, settings: Settings, place: NodeNetwork) -> None:
     """Runs until SIGTERM; containers go on then."""
-    from ..client.informer import InformerFactory
     from ..client.kubeconfig import client_from_kubeconfig
     from ..concurrency import RealClock
-    from ..dns.cluster_dns import ClusterDns
     from ..kubelet.containerd import Containerd
     from ..kubelet.cri import CRIClient
     from ..kubelet.kubelet import Kubelet
     from ..kubelet.runtime.images import ensure_pause
     from ..kubelet.server.server import KubeletServer
-    from ..proxy.podnetwork import PodNetwork
-    from ..proxy.policies import PolicyProxy
-    from ..proxy.proxier import ProxyOptions, ServiceProxy
-    from .addons import DNS_PORT
     from .node_settings import containerd_settings, kubelet_server_tls, kubelet_settings
-    from .pod_addresses import PodAddresses
 
     clock, rng = RealClock(), random.Random()
     directory = layout.node(place.name)
@@ -66,6 +71,41 @@ async def run(layout: Layout, settings: Settings, place: NodeNetwork) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     runtime_settings = containerd_settings(layout, place)
     containerd = Containerd(runtime_settings, clock)
+    policies, components = _network(layout, settings, place, clock, rng, runtime_settings.cni_conf_dir)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(containerd.run())
+        for component in components:
+            group.create_task(component.run())
+        await containerd.ready.wait()
+        runtime = CRIClient(runtime_settings.endpoint)
+        await ensure_pause(runtime, runtime_settings.socket, clock)
+        kubelet_client = client_from_kubeconfig(directory / "kubelet.conf", clock=clock, user_agent="kubelet")
+        kubelet = Kubelet(
+            kubelet_settings(layout, settings, place, runtime_settings),
+            kubelet_client,
+            clock=clock,
+            rng=rng,
+            cri=runtime,
+        )
+        kubelet.context.protect = policies.isolate
+        group.create_task(kubelet.run())
+        group.create_task(KubeletServer(kubelet, kubelet_server_tls(layout, place)).run())
+
+
+def _network(
+    layout: Layout, settings: Settings, place: NodeNetwork, clock: Clock, rng: random.Random, cni_conf_dir: Path
+) -> tuple[PolicyProxy, list[Component]]:
+    """The network's components, with the one of the policies also by itself: the kubelet asks it for protection."""
+    from ..client.informer import InformerFactory
+    from ..client.kubeconfig import client_from_kubeconfig
+    from ..dns.cluster_dns import ClusterDns
+    from ..proxy.podnetwork import PodNetwork
+    from ..proxy.policies import PolicyProxy
+    from ..proxy.proxier import ProxyOptions, ServiceProxy
+    from .addons import DNS_PORT
+    from .pod_addresses import PodAddresses
+
+    directory = layout.node(place.name)
     proxy_client = client_from_kubeconfig(directory / "proxy.conf", clock=clock, user_agent="kube-proxy")
     factory = InformerFactory(proxy_client, clock, rng)
     dns = ClusterDns(
@@ -92,26 +132,9 @@ async def run(layout: Layout, settings: Settings, place: NodeNetwork) -> None:
         factory,
         node_name=place.name,
         address=place.address,
-        directory=runtime_settings.cni_conf_dir,
+        directory=cni_conf_dir,
         state=directory / "addresses",
         network=settings.network,
     )
-    async with asyncio.TaskGroup() as group:
-        group.create_task(containerd.run())
-        own = () if settings.network == "none" else (addresses,)
-        for component in (factory, dns, proxy, policies, network, *own):
-            group.create_task(component.run())
-        await containerd.ready.wait()
-        runtime = CRIClient(runtime_settings.endpoint)
-        await ensure_pause(runtime, runtime_settings.socket, clock)
-        kubelet_client = client_from_kubeconfig(directory / "kubelet.conf", clock=clock, user_agent="kubelet")
-        kubelet = Kubelet(
-            kubelet_settings(layout, settings, place, runtime_settings),
-            kubelet_client,
-            clock=clock,
-            rng=rng,
-            cri=runtime,
-        )
-        kubelet.context.protect = policies.isolate
-        group.create_task(kubelet.run())
-        group.create_task(KubeletServer(kubelet, kubelet_server_tls(layout, place)).run())
+    components: list[Component] = [factory, dns, proxy, policies, network]
+    return policies, components if settings.network == "none" else [*components, addresses]

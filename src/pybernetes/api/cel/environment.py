@@ -12,7 +12,8 @@ from .celtypes import Type
 from .checker import Checker
 from .declarations import Function, standard
 from .parser import parse
-from .program import MISSING, Builder, CostExceeded, Eval, ProgramError, Run
+from .program import Builder, ProgramError
+from .running import MISSING, CostExceeded, Eval, Run
 from .syntax import Call, CompileError, Expr, Issue, ListExpr, Literal, StructExpr, render
 from .texts import clauses, format_issue
 from .values import CelError, Duration, Timestamp

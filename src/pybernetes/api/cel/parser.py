@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from typing import Any, NamedTuple
 
+from ..cel_words import RESERVED
 from . import macros
 from .syntax import (
     Call,
@@ -39,27 +40,6 @@ _TOKEN = re.compile(
   | (?P<op>&&|\|\||<=|>=|==|!=|\.\?|\[\?|[-+*/%<>!?:.,()\[\]{}])
     """,
     re.X,
-)
-_RESERVED = frozenset(
-    [
-        "as",
-        "break",
-        "const",
-        "continue",
-        "else",
-        "for",
-        "function",
-        "if",
-        "import",
-        "let",
-        "loop",
-        "package",
-        "namespace",
-        "return",
-        "var",
-        "void",
-        "while",
-    ]
 )
 _EXPECTED = (
     "{'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}"
@@ -371,7 +351,7 @@ class _Parser:
         raise self.unexpected(_EXPECTED)
 
     def identifier(self, token: Token) -> Expr:
-        if token.text in _RESERVED:
+        if token.text in RESERVED:
             raise _Syntax(token.offset, f"reserved identifier: {token.text}")
         opening = self.take("(")
         if opening is not None:

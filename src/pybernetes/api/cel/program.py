@@ -7,13 +7,15 @@ with ``CostExceeded``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from . import lists, values
-from .costs import Cost, call_cost, quadratic
+from . import values
+from .costs import Cost, call_cost
 from .declarations import Function
+from .folds import MACROS, binder, sort_by
 from .operators import has_key, index, is_in, optional_index, show_key
+from .running import MISSING, CostExceeded, Eval, Run, spend
 from .syntax import Bind, Call, CompileError, Expr, Ident, ListExpr, Literal, Macro, MapExpr, Select, StructExpr
 from .values import CelError, NoSuchOverload, OptionalValue, TypeValue, equal
 
@@ -22,35 +24,6 @@ LIST_COST, MAP_COST, STRUCT_COST = 10, 30, 40
 
 class ProgramError(CompileError):
     """An expression that checks but cannot become a program: a constant in it is bad."""
-
-
-class CostExceeded(CelError):
-    """The budget is spent."""
-
-    def __init__(self) -> None:
-        super().__init__("operation cancelled: actual cost limit exceeded")
-
-
-class Run:
-    """One evaluation: values of variables by slot, the cost so far, the limit."""
-
-    __slots__ = ("cost", "limit", "slots")
-
-    def __init__(self, slots: list[Any], limit: int) -> None:
-        self.slots = slots
-        self.limit = limit
-        self.cost = 0
-
-
-Eval = Callable[[Run], Any]
-
-
-class _Missing:
-    __slots__ = ()
-
-
-MISSING: Any = _Missing()
-"""A variable that has no value."""
 
 
 class Builder:
@@ -162,10 +135,10 @@ class Builder:
         def call(run: Run) -> Any:
             given = [a(run) for a in args]
             if not late:
-                _spend(run, 1 if cost is None else cost(given, None))
+                spend(run, 1 if cost is None else cost(given, None))
             result = run_function(*given)
             if late and cost is not None:
-                _spend(run, cost(given, result))
+                spend(run, cost(given, result))
             return result
 
         return call
@@ -361,8 +334,8 @@ class Builder:
         body = self.build(node.body) if node.body is not None else None
         self.names = before
         if node.kind == "sortBy":
-            return _sort_by(over, _binder(first, second), body, typed=node.range.type.kind == "list")
-        made: Eval = _MACROS[node.kind](over, _binder(first, second), chosen, body)
+            return sort_by(over, binder(first, second), body, typed=node.range.type.kind == "list")
+        made: Eval = MACROS[node.kind](over, binder(first, second), chosen, body)
         return made
 
     def bind(self, node: Bind) -> Eval:
@@ -489,11 +462,11 @@ def _addition(left: Eval, right: Eval, add: Callable[..., Any], cost: Cost | Non
         if a.__class__ is int:
             run.cost += 1
             return add(a, b)
-        _spend(run, 1 if cost is None else cost((a, b), None))
+        spend(run, 1 if cost is None else cost((a, b), None))
         if cost is None and isinstance(a, str | bytes | list) and isinstance(b, str | bytes | list):
             length = len(a) + len(b)
             if length > 1024:
-                _spend(run, length // 16)
+                spend(run, length // 16)
         return add(a, b)
 
     return join
@@ -533,242 +506,6 @@ def _constant_membership(left: Eval, items: list[Any]) -> Eval:
     return test
 
 
-# -- the loops of macros -----------------------------------------------------------------------------------------------
-# Each stands for a fold in upstream's interpreter; the constants are the costs of the fold's own steps.
-
-Binder = Callable[[Run, Any], Iterable[None]]
-
-
-def _binder(first: int, second: int) -> Binder:
-    """Sets the variables for one element after the other."""
-
-    def single(run: Run, over: Any) -> Iterable[None]:
-        slots = run.slots
-        if not isinstance(over, list | dict):
-            raise _not_iterable(over)
-        for element in over:
-            slots[first] = element
-            yield
-
-    def double(run: Run, over: Any) -> Iterable[None]:
-        slots = run.slots
-        if not isinstance(over, list | dict):
-            raise _not_iterable(over)
-        for key, element in over.items() if isinstance(over, dict) else enumerate(over):
-            slots[first] = key
-            slots[second] = element
-            yield
-
-    return single if second < 0 else double
-
-
-def _not_iterable(value: Any) -> CelError:
-    name = "Null" if value is None else values.type_name(value).rpartition(".")[2].capitalize()
-    return CelError(f"got 'types.{name}', expected iterable type")
-
-
-def _spend(run: Run, cost: int) -> None:
-    run.cost += cost
-    if run.cost > run.limit:
-        raise CostExceeded
-
-
-def _more(elements: Iterator[None]) -> bool:
-    """Whether a loop that is left early had more to do: then its condition is looked at once more."""
-    return next(elements, MISSING) is not MISSING
-
-
-def _all(over: Eval, bind: Binder, _: Eval | None, body: Eval | None) -> Eval:
-    assert body is not None
-    test = body
-
-    def check(run: Run) -> Any:
-        failure: CelError | None = None
-        elements = iter(bind(run, over(run)))
-        for _ in elements:
-            try:
-                value = test(run)
-            except CostExceeded:
-                raise
-            except CelError as error:
-                failure = failure or error
-                value = None
-            _spend(run, 3)
-            if value is False:
-                _spend(run, 3 if _more(elements) else 1)
-                return False
-            if value is not True and failure is None:
-                failure = NoSuchOverload()
-        _spend(run, 1)
-        if failure is not None:
-            raise failure
-        return True
-
-    return check
-
-
-def _exists(over: Eval, bind: Binder, _: Eval | None, body: Eval | None) -> Eval:
-    assert body is not None
-    test = body
-
-    def check(run: Run) -> Any:
-        failure: CelError | None = None
-        elements = iter(bind(run, over(run)))
-        for _ in elements:
-            try:
-                value = test(run)
-            except CostExceeded:
-                raise
-            except CelError as error:
-                failure = failure or error
-                value = None
-            _spend(run, 4)
-            if value is True:
-                _spend(run, 4 if _more(elements) else 1)
-                return True
-            if value is not False and failure is None:
-                failure = NoSuchOverload()
-        _spend(run, 1)
-        if failure is not None:
-            raise failure
-        return False
-
-    return check
-
-
-def _exists_one(over: Eval, bind: Binder, _: Eval | None, body: Eval | None) -> Eval:
-    assert body is not None
-    test = body
-
-    def check(run: Run) -> Any:
-        count = 0
-        for _ in bind(run, over(run)):
-            value = test(run)
-            if value is True:
-                count += 1
-                _spend(run, 2)
-            elif value is not False:
-                raise NoSuchOverload
-        _spend(run, 2)
-        return count == 1
-
-    return check
-
-
-def _map(over: Eval, bind: Binder, chosen: Eval | None, body: Eval | None) -> Eval:
-    assert body is not None
-    transform = body
-
-    def make(run: Run) -> Any:
-        out = []
-        for _ in bind(run, over(run)):
-            if chosen is not None and not _holds(chosen(run)):
-                continue
-            out.append(transform(run))
-            _spend(run, 12)
-        _spend(run, 1)
-        return out
-
-    return make
-
-
-def _holds(value: Any) -> bool:
-    if value.__class__ is not bool:
-        raise NoSuchOverload
-    return bool(value)
-
-
-def _filter(over: Eval, bind: Binder, chosen: Eval | None, _: Eval | None) -> Eval:
-    assert chosen is not None
-    test = chosen
-
-    def make(run: Run) -> Any:
-        out: list[Any] = []
-        held = over(run)
-        elements: Iterator[Any] = iter(held if isinstance(held, list | dict) else ())
-        for _ in bind(run, held):
-            element = next(elements)
-            if _holds(test(run)):
-                out.append(element)
-                _spend(run, 13)
-        _spend(run, 1)
-        return out
-
-    return make
-
-
-def _sort_by(over: Eval, bind: Binder, body: Eval | None, *, typed: bool) -> Eval:
-    assert body is not None
-    key = body
-
-    def make(run: Run) -> Any:
-        held = over(run)
-        if not isinstance(held, list):
-            raise NoSuchOverload
-        keys = []
-        for _ in bind(run, held):
-            keys.append(key(run))
-            _spend(run, 12)
-        _spend(run, 3 + (quadratic((held,), None) if typed else 1))
-        return lists.sorted_by(held, keys)
-
-    return make
-
-
-def _transform_map(over: Eval, bind: Binder, chosen: Eval | None, body: Eval | None) -> Eval:
-    assert body is not None
-    transform = body
-
-    def make(run: Run) -> Any:
-        out: dict[Any, Any] = {}
-        held = over(run)
-        keys = iter(held if isinstance(held, dict) else range(len(held)) if isinstance(held, list) else ())
-        for _ in bind(run, held):
-            key = next(keys)
-            if chosen is not None and not _holds(chosen(run)):
-                continue
-            out[key] = transform(run)
-            _spend(run, 3)
-        _spend(run, 1)
-        return out
-
-    return make
-
-
-def _transform_entry(over: Eval, bind: Binder, chosen: Eval | None, body: Eval | None) -> Eval:
-    assert body is not None
-    transform = body
-
-    def make(run: Run) -> Any:
-        out: dict[Any, Any] = {}
-        for _ in bind(run, over(run)):
-            if chosen is not None and not _holds(chosen(run)):
-                continue
-            entries = transform(run)
-            if not isinstance(entries, dict):
-                raise NoSuchOverload
-            for key, value in entries.items():
-                if has_key(out, key):
-                    raise CelError(f"insert failed: key {show_key(key)} already exists")
-                out[key] = value
-            _spend(run, 2)
-        _spend(run, 1)
-        return out
-
-    return make
-
-
-_MACROS: dict[str, Any] = {
-    "all": _all,
-    "exists": _exists,
-    "exists_one": _exists_one,
-    "existsOne": _exists_one,
-    "map": _map,
-    "transformList": _map,
-    "filter": _filter,
-    "transformMap": _transform_map,
-    "transformMapEntry": _transform_entry,
-}
 _CALLS: dict[str, Any] = {
     "_&&_": Builder.logical,
     "_||_": Builder.logical,

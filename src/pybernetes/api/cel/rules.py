@@ -18,9 +18,11 @@ from ..schema.node import LIST, Node
 from ..schema.structural import META_FIELDS
 from . import celtypes as t
 from .environment import PER_CALL_LIMIT, RUNTIME_BUDGET, CelError, CompileError, Environment, Program
-from .estimate import MAX, estimate
-from .program import CostExceeded, ProgramError
+from .estimate import estimate
+from .program import ProgramError
+from .running import CostExceeded
 from .selftypes import MAX_REQUEST, Declared, declare, to_value
+from .sizes import MAX
 from .values import NONE, OptionalValue
 
 RULE_COST_LIMIT = 10_000_000

@@ -12,37 +12,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..cel_words import KEYWORDS
 from ..schema.node import ANY, BOOL, INT, INT_OR_STRING, LIST, MAP, NUMBER, STRING, STRUCT, Node
 from . import celtypes as t
 from .celtypes import ObjectField, Type
 from .values import Duration, MapList, SetList, Timestamp
 
 MAX_REQUEST = 3 * 1024 * 1024
-_RESERVED = frozenset(
-    [
-        "true",
-        "false",
-        "null",
-        "in",
-        "as",
-        "break",
-        "const",
-        "continue",
-        "else",
-        "for",
-        "function",
-        "if",
-        "import",
-        "let",
-        "loop",
-        "package",
-        "namespace",
-        "return",
-        "var",
-        "void",
-        "while",
-    ]
-)
 _UNSAFE = re.compile(r"__|[-./]|[^a-zA-Z0-9_./-]")
 _REPLACED = {"__": "__underscores__", ".": "__dot__", "-": "__dash__", "/": "__slash__"}
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -50,7 +26,7 @@ _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 def escape(name: str) -> str | None:
     """The identifier for a property name; None where there is none."""
-    if name in _RESERVED:
+    if name in KEYWORDS:
         return f"__{name}__"
     if not name or name[0].isdigit():
         return None

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from ..cel_words import KEYWORDS
 from ..errors import duplicate, invalid_value, not_supported, required, too_many
 from .errors import Errors, Obj, invalid_each
 from .formats import (
@@ -42,31 +43,6 @@ MAX_CONDITIONS = 64
 MAX_ANNOTATIONS = 20
 MAX_ANNOTATION_EXPRESSION = 5 * 1024
 _IDENTIFIER = re.compile(r"[_a-zA-Z][_a-zA-Z0-9]*")
-_RESERVED = frozenset(
-    [
-        "true",
-        "false",
-        "null",
-        "in",
-        "as",
-        "break",
-        "const",
-        "continue",
-        "else",
-        "for",
-        "function",
-        "if",
-        "import",
-        "let",
-        "loop",
-        "package",
-        "namespace",
-        "return",
-        "var",
-        "void",
-        "while",
-    ]
-)
 
 
 def _one_of(obj: Obj, path: str, field: str, allowed: tuple[str, ...]) -> Errors:
@@ -387,7 +363,7 @@ def _variables(variables: list[Obj], path: str, *, params: bool) -> Errors:
         at, name = f"{path}[{i}]", variable.get("name") or ""
         if not name.strip():
             found.append(required(f"{at}.name", "name is not specified"))
-        elif not _IDENTIFIER.fullmatch(name) or name in _RESERVED:
+        elif not _IDENTIFIER.fullmatch(name) or name in KEYWORDS:
             found.append(invalid_value(f"{at}.name", name, "must be a valid CEL identifier"))
         text = variable.get("expression") or ""
         if text.strip():
