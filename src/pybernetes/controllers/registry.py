@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from importlib import import_module
-from importlib.metadata import entry_points
 
+from ..hooks.installed import entry_points
 from .runtime import Controller, ControllerContext
 
 Factory = Callable[[ControllerContext], Controller]
@@ -96,7 +96,7 @@ class UnknownController(ValueError):
 def known() -> dict[str, str | Factory]:
     """All controllers by name: where they are, or the factory that an installed package announces."""
     found: dict[str, str | Factory] = dict(BUILT_IN)
-    for point in entry_points(group=ENTRY_POINT_GROUP):
+    for point in entry_points(ENTRY_POINT_GROUP):
         found[point.name] = point.load()
     return found
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from importlib.metadata import entry_points
 from typing import Any
 
+from ..hooks.installed import entry_points
 from ..hooks.scheduling import ENTRY_POINT_GROUP, PluginFactory
 from .evaluation import Evaluator
 from .framework import POINTS, Profile, build_plugins
@@ -24,7 +24,7 @@ class ProfileError(ValueError):
 def plugin_factories() -> dict[str, PluginFactory]:
     """The built-in plugins, and those that installed packages announce. Raises ProfileError for a name taken twice."""
     found = dict(builtin_factories())
-    for entry in entry_points(group=ENTRY_POINT_GROUP):
+    for entry in entry_points(ENTRY_POINT_GROUP):
         if entry.name in found:
             raise ProfileError(f'a plugin named {entry.name} already exists (announced again by "{entry.value}")')
         found[entry.name] = entry.load()

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from importlib.metadata import EntryPoint
+from ...hooks import installed
 
+if TYPE_CHECKING:
     from ...hooks.admission import AdmissionContext, AdmissionPlugin
     from ..authz.rbac import RbacAuthorizer
 
@@ -155,7 +155,7 @@ def build_chain(
 ) -> list[AdmissionPlugin]:
     """The chain of ``--enable-admission-plugins`` and ``--disable-admission-plugins``. Raises ValueError for unknown names."""
     factories = _factories()
-    announced = _announced() if entry_points else {}
+    announced = {e.name: e for e in installed.entry_points(ENTRY_POINTS)} if entry_points else {}
     _check_names(enable, disable, announced)
     enabled = [n for n in ORDER if n not in disable and (n in enable or n not in OFF_BY_DEFAULT)]
     chain: list[AdmissionPlugin] = []
@@ -184,10 +184,3 @@ def _check_names(enable: Collection[str], disable: Collection[str], announced: C
     both = sorted(set(enable) & set(disable))
     if both:
         raise ValueError(f"{both} in enable-admission-plugins and disable-admission-plugins overlapped")
-
-
-def _announced() -> dict[str, EntryPoint]:
-    """Plugins that installed packages announce, by name so that the order does not change with the installation."""
-    from importlib.metadata import entry_points
-
-    return {e.name: e for e in sorted(entry_points(group=ENTRY_POINTS), key=lambda e: e.name)}
