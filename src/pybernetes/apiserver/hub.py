@@ -12,7 +12,7 @@ from ..api.resources import GVR
 from ..concurrency import Clock, logger
 from ..storage.contract import Compacted, Event, KeyValue, Page, Store, StoreError
 from .cache import Fields, ResourceCache
-from .memory import give_back
+from .memory import give_back, unused
 from .watching import Dispatcher
 
 log = logger("apiserver.hub")
@@ -43,6 +43,9 @@ class Hub:
     AGE = 25.0
     """Seconds between two looks at what the caches could let go of."""
     WORTH_GIVING_BACK = 4 << 20
+    """Bytes of old changes and kept lists that were let go of at once."""
+    UNUSED = 32 << 20
+    """Bytes of anything else, freed here and there, that the C library may keep for the next burst."""
     # As long as upstream lets a reader wait for a revision that has not come yet.
     FRESH_TIMEOUT = 3.0
 
@@ -200,7 +203,8 @@ class Hub:
         """Lets go of old changes and kept lists, for as long as the server runs: a busy hour leaves nothing behind."""
         while True:
             await self.clock.sleep(self.AGE)
-            if sum(d.cache.age() for d in list(self.dispatchers.values())) > self.WORTH_GIVING_BACK:
+            aged = sum(d.cache.age() for d in list(self.dispatchers.values()))
+            if aged > self.WORTH_GIVING_BACK or unused() > self.UNUSED:
                 await asyncio.to_thread(give_back)  # half a gigabyte takes longer than a request may wait
 
     async def _resync(self) -> None:

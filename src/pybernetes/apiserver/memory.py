@@ -29,3 +29,36 @@ def give_back() -> None:
     except AttributeError:
         return  # not glibc, which alone has it
     trim(0)
+
+
+class _MallInfo(ctypes.Structure):
+    """``struct mallinfo2`` of glibc 2.33 (mallinfo(3))."""
+
+    _fields_ = [
+        (name, ctypes.c_size_t)
+        for name in [
+            "arena",
+            "ordblks",
+            "smblks",
+            "hblks",
+            "hblkhd",
+            "usmblks",
+            "fsmblks",
+            "uordblks",
+            "fordblks",
+            "keepcost",
+        ]
+    ]
+
+
+def unused() -> int:
+    """Bytes that were freed and that the C library keeps: after a burst of requests more than what is in use.
+
+    0 where it cannot tell (older ones, other ones). Takes a millisecond at most.
+    """
+    try:
+        info = ctypes.CDLL(None).mallinfo2
+    except AttributeError:
+        return 0
+    info.restype = _MallInfo
+    return int(info().fordblks)
