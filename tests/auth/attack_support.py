@@ -123,7 +123,7 @@ def request(user, method, target, body=None, **headers):
 
 
 @asynccontextmanager
-async def attacked_server(tmp_path, policy=POLICY):
+async def attacked_server(tmp_path, policy=POLICY, **more):
     (tmp_path / "tokens.csv").write_text(TOKENS)
     (tmp_path / "policy.yaml").write_text(policy)
     options = Options(signing_key=signing.key_to_pem(KEY))
@@ -136,6 +136,8 @@ async def attacked_server(tmp_path, policy=POLICY):
         service_account_keys=[Signer(KEY).verification_key],
     )
     options.audit = AuditOptions(str(tmp_path / "policy.yaml"), str(tmp_path / "audit.log"), blocking=True)
+    for name, value in more.items():
+        setattr(options, name, value)
     server = compose(MemoryStore(CLOCK), CLOCK, random.Random(3), options)
     await server.start()
     started = asyncio.Event()

@@ -19,6 +19,7 @@ from typing import Any
 import click
 
 from ..concurrency import Clock, PooledRandom, RealClock
+from ..concurrency.flags import DURATION
 from ..concurrency.log import configure
 from ..storage.contract import Store
 from .authn import AuthenticationOptions
@@ -49,9 +50,13 @@ FLAGS: list[Any] = [
     click.option("--tls-cert-file", default="", help="Serving certificate (PEM)."),
     click.option("--tls-private-key-file", default="", help="Key of the serving certificate (PEM)."),
     click.option("--token-auth-file", default="", help="CSV of static tokens: token,user,uid,\"group,...\"."),
+    click.option("--authorization-config", default="", help="Chain of authorizers (AuthorizationConfiguration), instead of the flags below."),
     click.option("--authorization-mode", default="AlwaysAllow", callback=_split, help="Node,RBAC,ABAC,Webhook,AlwaysAllow,AlwaysDeny."),
     click.option("--authorization-policy-file", default="", help="ABAC policy file."),
     click.option("--authorization-webhook-config-file", default="", help="Kubeconfig of the authorization webhook."),
+    click.option("--authorization-webhook-version", default="v1beta1", show_default=True, help="Of the SubjectAccessReview sent to it."),
+    click.option("--authorization-webhook-cache-authorized-ttl", type=DURATION, default="5m0s", show_default=True, help="How long its yes is remembered."),
+    click.option("--authorization-webhook-cache-unauthorized-ttl", type=DURATION, default="30s", show_default=True, help="How long its no is remembered."),
     click.option("--anonymous-auth/--no-anonymous-auth", default=True, help="Accept requests without credentials."),
     click.option("--enable-admission-plugins", default="NodeRestriction", callback=_split, help="Beside the defaults."),
     click.option("--disable-admission-plugins", default="", callback=_split, help="Of the defaults."),
@@ -106,6 +111,7 @@ def apiserver(verbosity: int, **flags: Any) -> None:
     sys.setswitchinterval(SWITCHING)
     import uvloop
 
+    flags["given"] = _given(click.get_current_context())
     try:
         with contextlib.suppress(asyncio.CancelledError):
             uvloop.run(serve(flags, RealClock(), PooledRandom()))
@@ -113,8 +119,25 @@ def apiserver(verbosity: int, **flags: Any) -> None:
         raise click.ClickException(str(failure)) from failure
 
 
+def _given(context: click.Context) -> frozenset[str]:
+    """The flags that stand on the command line, whatever their values."""
+    source = click.core.ParameterSource.COMMANDLINE
+    return frozenset(name for name in context.params if context.get_parameter_source(name) is source)
+
+
+def _refuse_together(flags: dict[str, Any]) -> None:
+    """Raises ValueError where flags say the same thing twice."""
+    given = flags.get("given", frozenset())
+    older = [n for n in given if n == "authorization_mode" or n.startswith("authorization_webhook_")]
+    if flags["authorization_config"] and older:
+        raise ValueError(
+            "--authorization-config can not be specified when --authorization-mode or --authorization-webhook-* flags are defined"
+        )
+
+
 def options_of(flags: dict[str, Any]) -> Options:
     """Raises ValueError or OSError for flags that cannot be used."""
+    _refuse_together(flags)
     low, _, high = flags["service_node_port_range"].partition("-")
     signing = _read(flags["service_account_signing_key_file"]) or _made_signing_key(flags)
     keys: list[VerificationKey] = []
@@ -152,6 +175,10 @@ def options_of(flags: dict[str, Any]) -> Options:
             modes=flags["authorization_mode"],
             policy_file=flags["authorization_policy_file"],
             webhook_kubeconfig=flags["authorization_webhook_config_file"],
+            webhook_version=flags["authorization_webhook_version"],
+            allowed_ttl=flags["authorization_webhook_cache_authorized_ttl"],
+            refused_ttl=flags["authorization_webhook_cache_unauthorized_ttl"],
+            config_file=flags["authorization_config"],
         ),
         enable_admission=flags["enable_admission_plugins"],
         disable_admission=flags["disable_admission_plugins"],

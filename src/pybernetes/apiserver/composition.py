@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import random
+import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +37,7 @@ from .authz.bootstrap import kubeadm_objects, reconcile
 from .equivalents import RegistryKnowledge
 from .policystatus import PolicyStatus
 from .reloading import FileWatcher
+from .reloadmetrics import server_identity
 from .request import Handler, Request, Response
 from .reviews import Reviews
 from .server import ApiServer, ServerConfig
@@ -92,7 +94,9 @@ def compose(store: Store, clock: Clock, rng: random.Random, options: Options) ->
     request = server.loopback
     authentication = authn.build(options.authentication, server.objects, clock, request)
     _follow_identities(server, authentication, files, options)
-    authorization = authz.build(options.authorization, server.objects, clock)
+    identity = server_identity(socket.gethostname())
+    authorization = authz.build(options.authorization, server.objects, clock, rng, identity)
+    _follow_authorization(server, authorization, files, options.authorization.config_file)
     authorizer = authorization.authorizer
     issuer = _issuer(server, options, clock)
     knowledge = RegistryKnowledge(server.registry)
@@ -157,6 +161,14 @@ def _follow_identities(
     ):
         if file and verifier is not None:
             files.add(file, taking(verifier))
+
+
+def _follow_authorization(
+    server: ApiServer, authorization: authz.AuthorizationStack, files: FileWatcher, file: str
+) -> None:
+    server.metrics.gauges.append(authorization.metrics.lines)
+    if authorization.reload is not None:
+        files.add(file, authorization.reload)
 
 
 def _trust(options: Options) -> dict[str, str]:

@@ -229,8 +229,9 @@ class Reviews:
             status["denied"] = True
         if verdict.reason:
             status["reason"] = verdict.reason
-        if evaluation_error:
-            status["evaluationError"] = evaluation_error
+        errors_met = [e for e in (evaluation_error, verdict.error) if e]
+        if errors_met:
+            status["evaluationError"] = ", ".join(errors_met)
         return {**obj, "metadata": metadata(obj), "status": status}
 
 

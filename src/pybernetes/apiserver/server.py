@@ -32,7 +32,7 @@ from .allocation import ServiceAllocator
 from .answering import Answerer
 from .audit.records import Auditor
 from .authn.impersonation import Impersonation, asks_to_impersonate
-from .authz.messages import forbidden_error
+from .authz.messages import REASON_ERROR, Undecided, forbidden_error
 from .bootstrap import Bootstrap
 from .cache import Listener, ResourceCache
 from .committing import Committer
@@ -489,8 +489,13 @@ class ApiServer:
         allowed = verdict.decision is Decision.ALLOW
         if self.auditor is not None:
             annotations = request.audit.setdefault("annotations", {})
-            annotations["authorization.k8s.io/decision"] = "allow" if allowed else "forbid"
-            annotations["authorization.k8s.io/reason"] = verdict.reason
+            if allowed or not verdict.error:
+                annotations["authorization.k8s.io/decision"] = "allow" if allowed else "forbid"
+            annotations["authorization.k8s.io/reason"] = (
+                verdict.reason if allowed or not verdict.error else REASON_ERROR
+            )
+        if not allowed and verdict.error:
+            raise Undecided(request.path, verdict.error)
         if not allowed:
             raise forbidden_error(attributes, verdict.reason)
 
@@ -557,6 +562,9 @@ def _nothing_to_end() -> None:
 
 def error_response(failure: StatusError) -> Response:
     """The Status body of a failure."""
+    if isinstance(failure, Undecided):
+        headers = [("X-Content-Type-Options", "nosniff")]
+        return Response(failure.code, f"{failure.message}\n".encode(), "text/plain; charset=utf-8", headers)
     body = orjson.dumps(failure.to_status(), option=orjson.OPT_APPEND_NEWLINE)
     response = Response(failure.code, body)
     if failure.retry_after is not None:

@@ -34,7 +34,10 @@ def load(path: str | Path) -> dict[str, Any]:
 
 
 def _named(document: dict[str, Any], kind: str, name: str) -> dict[str, Any]:
-    entry = next((e for e in document.get(kind + "s") or [] if e.get("name") == name), None)
+    entries = document.get(kind + "s") or []
+    if not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):
+        raise KubeconfigError(f"kubeconfig: {kind}s is not a list of objects")
+    entry = next((e for e in entries if e.get("name") == name), None)
     if entry is None:
         raise KubeconfigError(f"kubeconfig has no {kind} {name!r}")
     value: dict[str, Any] = entry.get(kind) or {}
@@ -47,6 +50,13 @@ def _bytes_of(entry: dict[str, Any], field: str, base: Path) -> bytes | None:
     if entry.get(field):
         return Path(base, entry[field]).read_bytes()
     return None
+
+
+def current_server(path: str | Path) -> str:
+    """The URL of the current context's cluster. Raises KubeconfigError."""
+    document = load(path)
+    chosen = _named(document, "context", document.get("current-context") or "")
+    return str(_named(document, "cluster", chosen.get("cluster") or "").get("server") or "")
 
 
 def client_from_kubeconfig(

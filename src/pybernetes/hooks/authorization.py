@@ -37,6 +37,8 @@ class Verdict:
     decision: Decision
     reason: str = ""
     """Shown after the forbidden message where it is a denial, and in the audit annotation."""
+    error: str = ""
+    """What kept an authorizer from deciding. Where nothing is allowed either, the request ends as an internal error."""
 
 
 class Authorizer(Protocol):

@@ -1,33 +1,28 @@
-"""Authorization: RBAC, the node authorizer, ABAC, webhook, and the words of a refusal.
+"""Authorization: RBAC, the node authorizer, ABAC, webhooks, and the words of a refusal.
 
-``build`` makes the chain of the configured modes. Specified by the "Authorization" page.
+``build`` makes the chain that a file or the flags describe, and makes it anew when the file changes. Specified by the
+"Authorization" page.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .configuration import MODES, AuthorizationOptions, AuthorizerSettings
 
 if TYPE_CHECKING:
     from ...concurrency import Clock
     from ...hooks.authorization import Authorizer
     from ...hooks.reading import ObjectReader
+    from .metrics import AuthorizationMetrics
     from .rbac import RbacAuthorizer
     from .union import Union
 
-MODES = ("Node", "RBAC", "ABAC", "Webhook", "AlwaysAllow", "AlwaysDeny")
-
-
-@dataclass(slots=True)
-class AuthorizationOptions:
-    """``--authorization-mode`` and the files that the modes need."""
-
-    modes: Sequence[str] = ("Node", "RBAC")
-    policy_file: str = ""
-    webhook_kubeconfig: str = ""
-    extra: Sequence[Authorizer] = ()
-    """Authorizers of other packages (entry points), asked last."""
+__all__ = ["MODES", "AuthorizationOptions", "AuthorizationStack", "AuthorizerSettings", "build"]
 
 
 @dataclass(slots=True)
@@ -36,6 +31,9 @@ class AuthorizationStack:
 
     authorizer: Union
     rbac: RbacAuthorizer
+    metrics: AuthorizationMetrics
+    reload: Callable[[bytes], None] | None = None
+    """Takes the configuration file's new content. Raises ValueError or OSError for one that cannot be used."""
 
     def prepare(self) -> None:
         """Builds the indexes, which the first question would do otherwise. To be called when the reader is filled."""
@@ -43,48 +41,112 @@ class AuthorizationStack:
         _ = self.rbac.index
 
 
-def build(options: AuthorizationOptions, reader: ObjectReader, clock: Clock) -> AuthorizationStack:
-    """Raises ValueError or OSError for a mode that is unknown or files that cannot be used."""
+@dataclass(slots=True)
+class _Maker:
+    """Makes authorizers. What rests on the cluster's objects is made once and kept over reloads."""
+
+    options: AuthorizationOptions
+    reader: ObjectReader
+    clock: Clock
+    rbac: RbacAuthorizer
+    metrics: AuthorizationMetrics
+    rng: random.Random
+    kept: dict[str, Authorizer] = field(default_factory=dict)
+
+    def chain(self, settings: Sequence[AuthorizerSettings]) -> list[tuple[Authorizer, Any]]:
+        made = [(self._make(s), self.metrics.tally(s.type, s.name)) for s in settings]
+        return made + [(e, None) for e in self.options.extra]
+
+    def _make(self, settings: AuthorizerSettings) -> Authorizer:
+        if settings.webhook is not None:
+            from .webhook import webhook_of
+
+            return webhook_of(settings.webhook, settings.name, self.clock, self.metrics, self.rng)
+        if settings.type not in self.kept:
+            self.kept[settings.type] = self._local(settings.type)
+        return self.kept[settings.type]
+
+    def _local(self, mode: str) -> Authorizer:
+        if mode == "RBAC":
+            return self.rbac
+        if mode == "Node":
+            from .bootstrap import node_rules
+            from .node import NodeAuthorizer
+
+            return NodeAuthorizer(self.reader, node_rules())
+        if mode == "ABAC":
+            from .abac import AbacAuthorizer
+
+            if not self.options.policy_file:
+                raise ValueError("invalid authorization config: open : no such file or directory")
+            return AbacAuthorizer.from_file(self.options.policy_file)
+        from .union import AlwaysAllow, AlwaysDeny
+
+        return AlwaysAllow() if mode == "AlwaysAllow" else AlwaysDeny()
+
+
+def build(
+    options: AuthorizationOptions,
+    reader: ObjectReader,
+    clock: Clock,
+    rng: random.Random | None = None,
+    identity: str = "",
+) -> AuthorizationStack:
+    """Raises ValueError or OSError for a configuration that cannot be used."""
+    from ..reloadmetrics import ReloadMetrics
+    from . import configuration
+    from .metrics import AuthorizationMetrics
     from .rbac import RbacAuthorizer
     from .union import Union
 
+    metrics = AuthorizationMetrics()
+    content = b""
+    if options.config_file:
+        content = Path(options.config_file).read_bytes()
+        settings = configuration.parse(content)
+        metrics.reloads = ReloadMetrics("authorization", identity, content)
+    else:
+        settings = configuration.from_flags(options)
     rbac = RbacAuthorizer(reader)
-    chain = [_mode(name, options, reader, clock, rbac) for name in options.modes]
-    return AuthorizationStack(Union([*chain, *options.extra]), rbac)
+    maker = _Maker(options, reader, clock, rbac, metrics, rng or random.Random())
+    stack = AuthorizationStack(Union(maker.chain(settings)), rbac, metrics)
+    if options.config_file:
+        stack.reload = _reload(maker, stack, settings, content)
+    return stack
 
 
-def _mode(
-    name: str, options: AuthorizationOptions, reader: ObjectReader, clock: Clock, rbac: RbacAuthorizer
-) -> Authorizer:
-    if name == "RBAC":
-        return rbac
-    if name == "Node":
-        from .bootstrap import node_rules
-        from .node import NodeAuthorizer
+def _reload(
+    maker: _Maker, stack: AuthorizationStack, settings: tuple[AuthorizerSettings, ...], content: bytes
+) -> Callable[[bytes], None]:
+    from . import configuration
 
-        return NodeAuthorizer(reader, node_rules())
-    if name == "ABAC":
-        from .abac import AbacAuthorizer
+    needed = {s.type for s in settings if s.webhook is None}
+    known = [settings, content]
 
-        if not options.policy_file:
-            raise ValueError("authorization-mode ABAC's authorization policy file not passed")
-        return AbacAuthorizer.from_file(options.policy_file)
-    if name == "Webhook":
-        if not options.webhook_kubeconfig:
-            raise ValueError("authorization-mode Webhook's authorization config file not passed")
-        return _webhook(options.webhook_kubeconfig, clock)
-    if name in ("AlwaysAllow", "AlwaysDeny"):
-        from .union import AlwaysAllow, AlwaysDeny
+    def take(data: bytes) -> None:
+        if data == known[1]:
+            return
+        known[1] = data
+        reloads = stack.metrics.reloads
+        assert reloads is not None
+        try:
+            new = configuration.parse(data, needed)
+            if new == known[0]:
+                return
+            _only_as_at_start(new, needed)
+            chain = maker.chain(new)
+        except (ValueError, OSError):
+            reloads.failure(maker.clock.now())
+            raise
+        known[0] = new
+        stack.authorizer.exchange(chain)
+        reloads.success(maker.clock.now(), data)
 
-        return AlwaysAllow() if name == "AlwaysAllow" else AlwaysDeny()
-    raise ValueError(f'authorization-mode "{name}" is not a valid mode')
+    return take
 
 
-def _webhook(kubeconfig: str, clock: Clock) -> Authorizer:
-    from urllib.parse import urlsplit
-
-    from ...client.kubeconfig import client_from_kubeconfig, load
-    from .webhook import WebhookAuthorizer
-
-    server = load(kubeconfig)["clusters"][0]["cluster"]["server"]
-    return WebhookAuthorizer(client_from_kubeconfig(kubeconfig, clock=clock), clock, path=urlsplit(server).path or "/")
+def _only_as_at_start(settings: Sequence[AuthorizerSettings], needed: set[str]) -> None:
+    """Authorizers that keep something about the cluster's objects cannot come in later."""
+    for s in settings:
+        if s.type in ("Node", "RBAC", "ABAC") and s.type not in needed:
+            raise ValueError(f"authorizer type {s.type} is not allowed if it was not enabled at initial server startup")

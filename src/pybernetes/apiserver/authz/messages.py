@@ -32,8 +32,20 @@ def forbidden_error(attributes: Attributes, reason: str = "") -> StatusError:
     return forbidden(attributes.group, attributes.resource, attributes.name, message)
 
 
+REASON_ERROR = "internal error"
+"""The audited reason where the authorizers could not decide."""
+
+
+class Undecided(StatusError):
+    """Nothing allowed the request, and an authorizer (a webhook) could not be asked. Upstream answers by plain text."""
+
+    def __init__(self, target: str, error: str) -> None:
+        words = f"Internal Server Error: {go_quote(target)}: {error}".translate(_SANITIZE)
+        super().__init__(500, "InternalError", words)
+
+
 async def require(authorizer: Authorizer, attributes: Attributes) -> None:
     """Raises the 403 unless the authorizer allows it."""
     verdict = await authorizer.authorize(attributes)
     if verdict.decision is not Decision.ALLOW:
-        raise forbidden_error(attributes, verdict.reason)
+        raise forbidden_error(attributes, verdict.error or verdict.reason)

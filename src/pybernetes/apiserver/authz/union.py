@@ -1,12 +1,13 @@
-"""The chain of authorization modes, and the modes that need no thought."""
+"""The chain of authorizers, and the modes that need no thought."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from ...hooks.authorization import Attributes, Authorizer, Decision, Verdict
 from ...hooks.identity import SYSTEM_MASTERS, UserInfo
+from .metrics import Tally
 from .rules import FULL_AUTHORITY, PolicyRule, ResolvedRules
 
 ALLOW = Verdict(Decision.ALLOW)
@@ -29,17 +30,27 @@ class AlwaysDeny:
 
 
 class Union:
-    """The first mode that has an opinion decides. Members of system:masters may do everything, whatever the modes."""
+    """The first authorizer that has an opinion decides. Members of system:masters may do everything, whatever the authorizers."""
 
-    def __init__(self, authorizers: Sequence[Authorizer]) -> None:
-        self._authorizers = tuple(authorizers)
-        # The built-in modes answer at once; not going through a coroutine for each is half of a warm decision's time.
-        self._steps: tuple[tuple[Any, Authorizer], ...] = tuple(
-            (getattr(a, "decide", None), a) for a in self._authorizers
-        )
+    def __init__(self, chain: Iterable[tuple[Authorizer, Tally | None]]) -> None:
+        self._authorizers: tuple[Authorizer, ...] = ()
+        self._steps: tuple[tuple[Any, Authorizer, Tally], ...] = ()
+        self.exchange(chain)
+
+    def exchange(self, chain: Iterable[tuple[Authorizer, Tally | None]]) -> None:
+        """Puts other authorizers in the place of these; questions that are under way are answered by the old ones."""
+        found = list(chain)
+        old = self._authorizers
+        self._authorizers = tuple(a for a, _ in found)
+        # The built-in ones answer at once; not going through a coroutine for each is half of a warm decision's time.
+        self._steps = tuple((getattr(a, "decide", None), a, t or Tally("", "")) for a, t in found)
+        for authorizer in old:
+            close = getattr(authorizer, "close", None)
+            if close is not None and authorizer not in self._authorizers:
+                close()
 
     def prepare(self) -> None:
-        """Builds what the modes would build at their first question."""
+        """Builds what the authorizers would build at their first question."""
         for authorizer in self._authorizers:
             prepare = getattr(authorizer, "prepare", None)
             if prepare is not None:
@@ -49,15 +60,21 @@ class Union:
         if SYSTEM_MASTERS in attributes.user.groups:
             return ALLOW
         reasons: list[str] = []
-        for decide, authorizer in self._steps:
+        failures: list[str] = []
+        for decide, authorizer, tally in self._steps:
             verdict: Verdict = decide(attributes) if decide is not None else await authorizer.authorize(attributes)
             if verdict.decision is Decision.ALLOW:
+                tally.allowed += 1
+                return verdict
+            if verdict.decision is Decision.DENY:
+                tally.denied += 1
                 return verdict
             if verdict.reason:
                 reasons.append(verdict.reason)
-            if verdict.decision is Decision.DENY:
-                return Verdict(Decision.DENY, "\n".join(reasons))
-        return Verdict(Decision.NO_OPINION, "\n".join(reasons))
+            if verdict.error:
+                failures.append(verdict.error)
+        error = "" if not failures else failures[0] if len(failures) == 1 else f"[{', '.join(failures)}]"
+        return Verdict(Decision.NO_OPINION, "\n".join(reasons), error)
 
     def rules_for(self, user: UserInfo, namespace: str) -> ResolvedRules:
         """What all modes together say; an outside service cannot say."""

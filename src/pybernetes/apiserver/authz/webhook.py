@@ -1,29 +1,50 @@
-"""The Webhook mode: asks another service by SubjectAccessReview. Specified by "Webhook Mode" (``--authorization-webhook-*``)."""
+"""The Webhook mode: asks another service by SubjectAccessReview.
+
+Specified by "Webhook Mode", AuthorizationConfiguration's ``webhook`` and ``apiserver/plugin/pkg/authorizer/webhook``.
+"""
 
 from __future__ import annotations
 
+import random
+from collections.abc import Generator
 from typing import Any
+from urllib.parse import urlsplit
 
 from ...api.errors import StatusError
 from ...api.meta import Object
+from ...api.selectors import SelectorError, parse_field_selector, parse_label_selector
 from ...client.rest import Client
 from ...client.transport import TransportError
 from ...concurrency import Clock, logger
+from ...concurrency.backoff import Backoff
 from ...hooks.authorization import Attributes, Decision, Verdict
+from .conditions import ConditionsFailed, compile_condition, matches, request_of
+from .configuration import WebhookSettings
+from .metrics import AuthorizationMetrics
 
 log = logger("apiserver.authz")
 
+ATTEMPTS = 5
+FIRST_DELAY, FACTOR, JITTER = 0.5, 1.5, 0.2
+LONGEST_REMEMBERED = 10_000
+"""Characters of a question; longer ones are not kept, lest a client fills the memory with them."""
+BOTH = "webhook subject access review returned both allow and deny response"
+_RETRIED = frozenset((429, 500, 504))
 
-def review_of(attributes: Attributes) -> Object:
+
+def review_of(attributes: Attributes, version: str = "v1") -> Object:
     """The SubjectAccessReview that asks for these attributes."""
+    spec = spec_of(attributes)
+    if version == "v1beta1" and "groups" in spec:
+        spec["group"] = spec.pop("groups")
+    return {"apiVersion": f"authorization.k8s.io/{version}", "kind": "SubjectAccessReview", "spec": spec}
+
+
+def spec_of(attributes: Attributes) -> dict[str, Any]:
     user = attributes.user
-    spec: dict[str, Any] = {"user": user.name, "groups": list(user.groups)}
-    if user.uid:
-        spec["uid"] = user.uid
-    if user.extra:
-        spec["extra"] = {k: list(v) for k, v in user.extra.items()}
+    spec: dict[str, Any] = {}
     if attributes.resource:
-        fields = {
+        fields: dict[str, Any] = {
             "namespace": attributes.namespace,
             "verb": attributes.verb,
             "group": attributes.group,
@@ -31,15 +52,54 @@ def review_of(attributes: Attributes) -> Object:
             "resource": attributes.resource,
             "subresource": attributes.subresource,
             "name": attributes.name,
+            "fieldSelector": _field_requirements(attributes.field_selector),
+            "labelSelector": _label_requirements(attributes.label_selector),
         }
         spec["resourceAttributes"] = {k: v for k, v in fields.items() if v}
     else:
         spec["nonResourceAttributes"] = {"path": attributes.path, "verb": attributes.verb}
-    return {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": spec}
+    spec["user"] = user.name
+    if user.groups:
+        spec["groups"] = list(user.groups)
+    if user.extra:
+        spec["extra"] = {k: list(v) for k, v in user.extra.items()}
+    if user.uid:
+        spec["uid"] = user.uid
+    return spec
+
+
+def _field_requirements(selector: str) -> dict[str, Any] | None:
+    try:
+        found = parse_field_selector(selector).requirements if selector else ()
+    except SelectorError:
+        return None
+    asked = [{"key": r.field, "operator": "NotIn" if r.negated else "In", "values": [r.value]} for r in found]
+    return {"requirements": asked} if asked else None
+
+
+def _label_requirements(selector: str) -> dict[str, Any] | None:
+    """What of the selector the API can say: a question that is narrowed by less is the wider one."""
+    try:
+        found = parse_label_selector(selector).requirements if selector else ()
+    except SelectorError:
+        return None
+    asked = []
+    for r in found:
+        if r.operator in ("In", "NotIn", "Exists", "DoesNotExist"):
+            values = {"values": sorted(r.values)} if r.values else {}
+            asked.append({"key": r.key, "operator": r.operator, **values})
+    return {"requirements": asked} if asked else None
+
+
+class _Pause:
+    """Lets the event loop run once. Who asks for an answer at once stops here, before anything has been sent."""
+
+    def __await__(self) -> Generator[None]:
+        yield
 
 
 class WebhookAuthorizer:
-    """Answers are remembered: five minutes where allowed, half a minute where not. An unreachable service has no opinion."""
+    """Answers are remembered. A service that cannot be asked has no opinion, or forbids, as it is configured."""
 
     label = "webhook authorizer"
     MAX_ENTRIES = 8192
@@ -48,15 +108,24 @@ class WebhookAuthorizer:
         self,
         client: Client,
         clock: Clock,
+        settings: WebhookSettings,
         *,
         path: str = "/",
-        allowed_ttl: float = 300.0,
-        refused_ttl: float = 30.0,
-        timeout: float = 30.0,
+        name: str = "default",
+        metrics: AuthorizationMetrics | None = None,
+        rng: random.Random | None = None,
     ) -> None:
-        self._client, self._clock, self._path, self._timeout = client, clock, path, timeout
-        self._ttl = {True: allowed_ttl, False: refused_ttl}
+        self._client, self._clock, self._settings = client, clock, settings
+        self._path, self._name = path, name
+        self._metrics = metrics or AuthorizationMetrics()
+        self._rng = rng or random.Random()
+        self._conditions = [compile_condition(c) for c in settings.conditions]
+        self._ttl = {True: settings.allowed_ttl, False: settings.refused_ttl}
         self._known: dict[tuple[Any, ...], tuple[float, Verdict]] = {}
+        self._on_error = Decision.DENY if settings.fail_closed else Decision.NO_OPINION
+
+    def close(self) -> None:
+        self._client.transport.close()
 
     async def authorize(self, attributes: Attributes) -> Verdict:
         user = attributes.user
@@ -68,28 +137,114 @@ class WebhookAuthorizer:
         known = self._known.get(key)
         if known is not None and known[0] > self._clock.monotonic():
             return known[1]
-        verdict = await self._ask(attributes)
-        if verdict is None:
-            return Verdict(Decision.NO_OPINION, "the authorization webhook could not be asked")
-        if len(self._known) >= self.MAX_ENTRIES:
-            self._known.clear()
-        self._known[key] = (self._clock.monotonic() + self._ttl[verdict.decision is Decision.ALLOW], verdict)
+        await _Pause()
+        if self._conditions:
+            excluded = self._excluded(attributes)
+            if excluded is not None:
+                return excluded
+        try:
+            verdict, allowed = await self._ask(attributes)
+        except (StatusError, TransportError, TimeoutError, ValueError) as failure:
+            log.error("failed to make webhook authorizer request", webhook=self._name, error=str(failure))
+            if not self._settings.fail_closed:
+                self._metrics.failed_open(self._name, _result(failure))
+            return Verdict(self._on_error, error=f"{_words(failure, self._path)}")
+        self._remember(key, verdict, self._ttl[allowed])
         return verdict
 
-    async def _ask(self, attributes: Attributes) -> Verdict | None:
+    def _excluded(self, attributes: Attributes) -> Verdict | None:
+        """The answer where the conditions say not to ask, or cannot be evaluated."""
+        started = self._clock.monotonic()
+        error = ""
+        excluded = False
         try:
-            answer = await self._client.request("POST", self._path, review_of(attributes), timeout=self._timeout)
-        except (StatusError, TransportError, TimeoutError, ValueError) as failure:
-            log.error("cannot ask the authorization webhook", error=str(failure))
-            return None
-        status = answer.get("status") if isinstance(answer, dict) else None
-        if not isinstance(status, dict):
-            log.error("the authorization webhook's answer is not a SubjectAccessReview")
-            return None
-        reason = str(status.get("reason") or "")
-        if status.get("allowed") and status.get("denied"):
-            log.error("the authorization webhook both allows and denies")
-            return Verdict(Decision.DENY, reason)
-        if status.get("allowed"):
-            return Verdict(Decision.ALLOW, reason)
-        return Verdict(Decision.DENY if status.get("denied") else Decision.NO_OPINION, reason)
+            excluded = not matches(self._conditions, request_of(spec_of(attributes)))
+        except ConditionsFailed as failure:
+            error = str(failure)
+        seconds = self._clock.monotonic() - started
+        self._metrics.conditions(self._name, seconds, excluded=excluded, failed=bool(error))
+        if error:
+            return Verdict(self._on_error, error=error)
+        return Verdict(Decision.NO_OPINION) if excluded else None
+
+    def _remember(self, key: tuple[Any, ...], verdict: Verdict, ttl: float) -> None:
+        if ttl <= 0 or sum(map(len, key[4:12])) >= LONGEST_REMEMBERED:
+            return
+        if len(self._known) >= self.MAX_ENTRIES:
+            # The oldest first: a dictionary keeps the order of its making.
+            self._known.pop(next(iter(self._known)))
+        self._known.pop(key, None)
+        self._known[key] = (self._clock.monotonic() + ttl, verdict)
+
+    async def _ask(self, attributes: Attributes) -> tuple[Verdict, bool]:
+        """The verdict, and whether the service allows it. Raises what the last attempt raised."""
+        review = review_of(attributes, self._settings.version)
+        delays = Backoff(FIRST_DELAY, 60.0, FACTOR, JITTER, self._rng)
+        for attempt in range(ATTEMPTS):
+            started = self._clock.monotonic()
+            try:
+                status = _status_of(
+                    await self._client.request("POST", self._path, review, timeout=self._settings.timeout)
+                )
+            except (StatusError, TransportError, TimeoutError, ValueError) as failure:
+                self._metrics.called(self._name, _result(failure), self._clock.monotonic() - started)
+                if attempt + 1 == ATTEMPTS or not _is_transient(failure):
+                    raise
+            else:
+                self._metrics.called(self._name, "success", self._clock.monotonic() - started)
+                return _verdict(status)
+            await self._clock.sleep(delays.next())
+        raise AssertionError("the last attempt answers or raises")
+
+
+def _status_of(answer: Any) -> dict[str, Any]:
+    if not isinstance(answer, dict) or answer.get("kind") != "SubjectAccessReview":
+        raise ValueError("the answer is not a SubjectAccessReview")
+    if str(answer.get("apiVersion")).partition("/")[0] != "authorization.k8s.io":
+        raise ValueError("the answer is not a SubjectAccessReview of authorization.k8s.io")
+    status = answer.get("status") or {}
+    if not isinstance(status, dict):
+        raise ValueError("the answer's status is not an object")
+    for name, type_ in (("allowed", bool), ("denied", bool), ("reason", str)):
+        if not isinstance(status.get(name, type_()), type_):
+            raise ValueError(f"the answer's status.{name} is not a {type_.__name__}")
+    return status
+
+
+def _verdict(status: dict[str, Any]) -> tuple[Verdict, bool]:
+    allowed, denied = bool(status.get("allowed")), bool(status.get("denied"))
+    reason = status.get("reason") or ""
+    if allowed and denied:
+        return Verdict(Decision.DENY, reason, BOTH), True
+    if denied:
+        return Verdict(Decision.DENY, reason), False
+    return Verdict(Decision.ALLOW if allowed else Decision.NO_OPINION, reason), allowed
+
+
+def _is_transient(failure: Exception) -> bool:
+    if isinstance(failure, StatusError):
+        return failure.code in _RETRIED
+    # A connection that broke after it was made; one that cannot be made, or that is too slow, is not tried again.
+    return isinstance(failure, TransportError) and failure.sent
+
+
+def _result(failure: Exception) -> str:
+    late = isinstance(failure, TimeoutError) or (isinstance(failure, StatusError) and failure.code == 504)
+    return "timeout" if late else "error"
+
+
+def _words(failure: Exception, path: str) -> str:
+    if isinstance(failure, TimeoutError):
+        return f'Post "{path}": context deadline exceeded'
+    return failure.message if isinstance(failure, StatusError) else f'Post "{path}": {failure}'
+
+
+def webhook_of(
+    settings: WebhookSettings, name: str, clock: Clock, metrics: AuthorizationMetrics, rng: random.Random
+) -> WebhookAuthorizer:
+    """From the kubeconfig that names the service. Raises KubeconfigError or OSError."""
+    from ...client.kubeconfig import client_from_kubeconfig, current_server
+
+    path = urlsplit(current_server(settings.kubeconfig)).path or "/"
+    client = client_from_kubeconfig(settings.kubeconfig, clock=clock, user_agent="kube-apiserver")
+    return WebhookAuthorizer(client, clock, settings, path=path, name=name, metrics=metrics, rng=rng)
