@@ -84,7 +84,9 @@ class Server:
             flags += self._peer_flags(etcd)
             self._start([peer, *flags])
         else:
-            self._start([str(Path(sys.executable).parent / "p8s"), "apiserver", *flags, f"--data-dir={directory}/data"])
+            # Unasked, nobodies are not let in where everybody may do everything.
+            flags += [f"--data-dir={directory}/data", f"--anonymous-auth={not setup.token}".lower()]
+            self._start([str(Path(sys.executable).parent / "p8s"), "apiserver", *flags])
         self.tls = ssl.create_default_context()
         self.tls.check_hostname, self.tls.verify_mode = False, ssl.CERT_NONE
         self._wait()

@@ -18,10 +18,11 @@ from typing import Any
 
 import click
 
-from ..concurrency import Clock, PooledRandom, RealClock
-from ..concurrency.flags import DURATION
+from ..concurrency import Clock, PooledRandom, RealClock, logger
+from ..concurrency.flags import DURATION, boolean
 from ..concurrency.log import configure
 from ..storage.contract import Store
+from . import oidcflags
 from .authn import AuthenticationOptions
 from .authn.certificates import RequestHeaderNames
 from .authn.jwt import VerificationKey, load_verification_keys
@@ -34,6 +35,8 @@ from .memory import settle_memory
 from .reloading import FileWatcher
 from .server import ServerConfig
 from .streaming import KubeletTLS
+
+log = logger("apiserver")
 
 
 def _split(context: click.Context, parameter: click.Parameter, value: str) -> tuple[str, ...]:
@@ -50,6 +53,8 @@ FLAGS: list[Any] = [
     click.option("--tls-cert-file", default="", help="Serving certificate (PEM)."),
     click.option("--tls-private-key-file", default="", help="Key of the serving certificate (PEM)."),
     click.option("--token-auth-file", default="", help="CSV of static tokens: token,user,uid,\"group,...\"."),
+    click.option("--authentication-config", default="", help="Issuers of tokens, and who is anonymous (AuthenticationConfiguration)."),
+    *oidcflags.FLAGS,
     click.option("--authorization-config", default="", help="Chain of authorizers (AuthorizationConfiguration), instead of the flags below."),
     click.option("--authorization-mode", default="AlwaysAllow", callback=_split, help="Node,RBAC,ABAC,Webhook,AlwaysAllow,AlwaysDeny."),
     click.option("--authorization-policy-file", default="", help="ABAC policy file."),
@@ -57,7 +62,7 @@ FLAGS: list[Any] = [
     click.option("--authorization-webhook-version", default="v1beta1", show_default=True, help="Of the SubjectAccessReview sent to it."),
     click.option("--authorization-webhook-cache-authorized-ttl", type=DURATION, default="5m0s", show_default=True, help="How long its yes is remembered."),
     click.option("--authorization-webhook-cache-unauthorized-ttl", type=DURATION, default="30s", show_default=True, help="How long its no is remembered."),
-    click.option("--anonymous-auth/--no-anonymous-auth", default=True, help="Accept requests without credentials."),
+    boolean("--anonymous-auth", default=True, help="Accept requests without credentials."),
     click.option("--enable-admission-plugins", default="NodeRestriction", callback=_split, help="Beside the defaults."),
     click.option("--disable-admission-plugins", default="", callback=_split, help="Of the defaults."),
     click.option("--service-cluster-ip-range", default="10.96.0.0/12", callback=_split, help="Networks of Services."),
@@ -81,7 +86,7 @@ FLAGS: list[Any] = [
     click.option("--audit-log-maxsize", type=int, default=100, show_default=True, help="Megabytes before the log is put aside."),
     click.option("--audit-log-maxbackup", type=int, default=0, help="How many old logs are kept [all]."),
     click.option("--audit-log-maxage", type=int, default=0, help="How many days old logs are kept [for ever]."),
-    click.option("--audit-log-compress/--no-audit-log-compress", default=False, help="Compress old logs."),
+    boolean("--audit-log-compress", default=False, help="Compress old logs."),
     click.option("--audit-log-mode", type=click.Choice(["batch", "blocking"]), default="batch", show_default=True, help="When a record is written."),
     click.option("--encryption-provider-config", default="", help="Which resources are kept encrypted, with which keys."),
     click.option("--enable-priority-and-fairness", type=bool, default=True, show_default=True, help="Queue requests by priority."),
@@ -169,7 +174,11 @@ def options_of(flags: dict[str, Any]) -> Options:
             or ("https://kubernetes.default.svc.cluster.local",),
             service_account_keys=keys,
             api_audiences=flags["api_audiences"],
-            anonymous=flags["anonymous_auth"],
+            anonymous=_anonymous(flags),
+            anonymous_given="anonymous_auth" in flags.get("given", ()),
+            config_file=flags["authentication_config"],
+            jwt=oidcflags.settings_of(flags),
+            jwt_algorithms=oidcflags.algorithms_of(flags),
         ),
         authorization=AuthorizationOptions(
             modes=flags["authorization_mode"],
@@ -197,6 +206,15 @@ def options_of(flags: dict[str, Any]) -> Options:
             blocking=flags["audit_log_mode"] == "blocking",
         ),
     )
+
+
+def _anonymous(flags: dict[str, Any]) -> bool:
+    """Where everybody may do everything, nobodies are let in only if that is what somebody wants."""
+    open_to_all = not flags["authorization_config"] and "AlwaysAllow" in flags["authorization_mode"]
+    if flags["anonymous_auth"] and open_to_all and "anonymous_auth" not in flags.get("given", ()):
+        log.warning("anonymous requests are not allowed with the AlwaysAllow authorizer; use a different authorizer")
+        return False
+    return bool(flags["anonymous_auth"])
 
 
 def advertised(bind: str) -> str:

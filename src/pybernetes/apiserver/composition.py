@@ -92,9 +92,9 @@ def compose(store: Store, clock: Clock, rng: random.Random, options: Options) ->
     if server.auditor is not None:
         server.metrics.gauges.append(server.auditor.metrics)
     request = server.loopback
-    authentication = authn.build(options.authentication, server.objects, clock, request)
-    _follow_identities(server, authentication, files, options)
     identity = server_identity(socket.gethostname())
+    authentication = authn.build(options.authentication, server.objects, clock, request, identity)
+    _follow_identities(server, authentication, files, options)
     authorization = authz.build(options.authorization, server.objects, clock, rng, identity)
     _follow_authorization(server, authorization, files, options.authorization.config_file)
     authorizer = authorization.authorizer
@@ -155,6 +155,11 @@ def _follow_identities(
         return take
 
     authentication.tokens.revoked = revoked
+    if authentication.issuers is not None:
+        server.background.append(authentication.issuers.run)
+        server.metrics.gauges.append(authentication.issuers.lines)
+    if authentication.reload is not None:
+        files.add(options.authentication.config_file, authentication.reload)
     for file, verifier in (
         (options.client_ca_file, authentication.client_verifier),
         (options.request_header_ca_file, authentication.front_proxy_verifier),

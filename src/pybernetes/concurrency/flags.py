@@ -24,3 +24,8 @@ class Duration(click.ParamType[float]):
 
 
 DURATION = Duration()
+
+
+def boolean(name: str, *, default: bool, help: str) -> Any:
+    """A flag as Go has them: ``--name``, ``--name=true`` and ``--name=false``."""
+    return click.option(name, is_flag=False, flag_value=True, type=bool, default=default, help=help)

@@ -5,16 +5,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ...concurrency import Clock
     from ...hooks.admission import Requester
     from ...hooks.reading import ObjectReader
     from .certificates import CertificateVerifier, RequestHeaderNames
+    from .configuration import Anonymous, Configuration
     from .jwt import Signer, VerificationKey
+    from .oidc import Issuers
     from .tokens import TokenCache
     from .union import Authentication
 
@@ -36,9 +39,17 @@ class AuthenticationOptions:
     api_audiences: Sequence[str] = ()
     """Empty: the first issuer."""
     anonymous: bool = True
+    anonymous_given: bool = False
+    """Whether the flag stands on the command line: then the file must not say it too."""
     anonymous_paths: Collection[str] = ()
+    config_file: str = ""
+    """``--authentication-config``."""
+    jwt: Sequence[Mapping[str, Any]] = ()
+    """The issuers that ``--oidc-*`` name, in the file's form."""
+    jwt_algorithms: Sequence[str] = ()
+    """Empty: all."""
     extra_tokens: Sequence[object] = field(default_factory=tuple)
-    """More TokenAuthenticators, asked last (a webhook, OIDC)."""
+    """More TokenAuthenticators, asked last (a webhook)."""
 
     @property
     def audiences(self) -> tuple[str, ...]:
@@ -54,10 +65,17 @@ class AuthenticationStack:
     client_verifier: CertificateVerifier | None
     front_proxy_verifier: CertificateVerifier | None
     audiences: tuple[str, ...]
+    issuers: Issuers | None = None
+    reload: Callable[[bytes], None] | None = None
+    """Takes the configuration file's new content. Raises ValueError for one that cannot be used."""
 
 
 def build(
-    options: AuthenticationOptions, reader: ObjectReader, clock: Clock, request: Requester | None = None
+    options: AuthenticationOptions,
+    reader: ObjectReader,
+    clock: Clock,
+    request: Requester | None = None,
+    identity: str = "",
 ) -> AuthenticationStack:
     """Raises ValueError or OSError for files that cannot be used."""
     from .certificates import CertificateVerifier, ClientCertificates, RequestHeaders
@@ -66,6 +84,7 @@ def build(
     from .union import Authentication
 
     audiences = options.audiences
+    issuers, anonymous, reload = _configured(options, clock, identity)
     kinds: list[object] = []
     if options.token_file:
         kinds.append(AudienceAgnostic(StaticTokens.from_file(options.token_file), audiences))
@@ -75,6 +94,8 @@ def build(
         kinds.append(BoundTokens(options.service_account_issuers, keys, audiences, reader, clock))
     if options.bootstrap_tokens:
         kinds.append(AudienceAgnostic(BootstrapTokens(reader, clock), audiences))
+    if issuers is not None:
+        kinds.append(AudienceAgnostic(issuers, audiences))
     kinds.extend(options.extra_tokens)
     tokens = TokenCache(TokenUnion(kinds), reader, clock, audiences)  # type: ignore[arg-type]
     client = CertificateVerifier(options.client_ca, clock) if options.client_ca else None
@@ -88,10 +109,72 @@ def build(
         certificates=ClientCertificates(client, clock) if client is not None else None,
         tokens=tokens,
         api_audiences=audiences,
-        anonymous=options.anonymous,
-        anonymous_paths=options.anonymous_paths,
+        anonymous=anonymous.enabled,
+        anonymous_paths=anonymous.paths,
     )
-    return AuthenticationStack(authenticator, tokens, client, proxy, audiences)
+    if issuers is not None:
+        issuers.exchanged = tokens.clear
+    return AuthenticationStack(authenticator, tokens, client, proxy, audiences, issuers, reload)
+
+
+def _configured(
+    options: AuthenticationOptions, clock: Clock, identity: str
+) -> tuple[Issuers | None, Anonymous, Callable[[bytes], None] | None]:
+    """What the file says, or else the flags. Raises ValueError or OSError."""
+    from . import configuration
+    from .configuration import Anonymous
+
+    anonymous = Anonymous(options.anonymous, tuple(options.anonymous_paths))
+    if not options.config_file and not options.jwt:
+        return None, anonymous, None
+    from ..reloadmetrics import ReloadMetrics
+    from .oidc import ALGORITHMS, Issuers, fetching
+
+    fetch = fetching(clock)
+    if not options.config_file:
+        configuration.refuse(configuration.problems_of(options.jwt, ()))
+        return Issuers(options.jwt, clock, fetch, identity, options.jwt_algorithms or ALGORITHMS), anonymous, None
+    content = _content(options.config_file)
+    found = configuration.parse(content, options.config_file, options.service_account_issuers)
+    if found.anonymous is not None:
+        if options.anonymous_given:
+            words = "--anonymous-auth flag cannot be set when anonymous field is configured in authentication configuration file"
+            raise ValueError(f"anonymous: Forbidden: {words}")
+        anonymous = found.anonymous
+    issuers = Issuers(found.issuers, clock, fetch, identity)
+    issuers.reloads = ReloadMetrics("authentication", identity, content)
+    return issuers, anonymous, _reload(options, issuers, found, content, clock)
+
+
+def _content(file: str) -> bytes:
+    try:
+        return Path(file).read_bytes()
+    except OSError as failure:
+        raise ValueError(f'failed to load authentication configuration from file "{file}": {failure}') from failure
+
+
+def _reload(
+    options: AuthenticationOptions, issuers: Issuers, first: Configuration, content: bytes, clock: Clock
+) -> Callable[[bytes], None]:
+    from . import configuration
+
+    known = [content]
+
+    def take(data: bytes) -> None:
+        if data == known[0]:
+            return
+        known[0] = data
+        assert issuers.reloads is not None
+        try:
+            found = configuration.parse(data, options.config_file, options.service_account_issuers)
+            if found.anonymous != first.anonymous:
+                configuration.refuse([configuration.CHANGED])
+        except ValueError:
+            issuers.reloads.failure(clock.now())
+            raise
+        issuers.replace(found.issuers, data)
+
+    return take
 
 
 def load_signer(pem: bytes) -> Signer:

@@ -231,6 +231,12 @@ class TokenCache:
             self._remember(token, result)
         return result
 
+    def clear(self) -> None:
+        """Forgets all tokens: others are believed now."""
+        self._entries.clear()
+        self._by_object.clear()
+        self.revoked()
+
     def _remember(self, token: str, result: TokenResult) -> None:
         while len(self._entries) >= self.MAX_ENTRIES:
             self._drop(next(iter(self._entries)))
