@@ -26,6 +26,7 @@ from ..client.informer import InformerFactory
 from ..client.rest import Client
 from ..client.transport import TransportError
 from ..concurrency import Backoff, Clock, logger
+from ..controllers.rights import controller_rights
 from . import tokens
 from .layout import Settings
 
@@ -153,17 +154,15 @@ class Addons:
         self._nodes = factory.informer(NODES)
         self._changed = asyncio.Event()
         self._nodes.add_handler(lambda kind, old, new: self._changed.set())
-        self._backoff = Backoff(0.2, 30.0)
 
     async def run(self) -> None:
-        for gvr, obj in self._for_joining():
-            await self._apply(gvr, obj)
+        first = node_network_rights() if self._settings.nodes else []
+        await self._apply_all([*first, *controller_rights(), *self._for_joining()])
         await self._nodes.wait_synced()
         while not (self._settings.nodes or any(AGENT_LABEL in labels_of(n) for n in self._nodes.list())):
             self._changed.clear()
             await self._changed.wait()
-        for gvr, obj in [*node_network_rights(), (SERVICES, dns_service(self._settings))]:
-            await self._apply(gvr, obj)
+        await self._apply_all([*node_network_rights(), (SERVICES, dns_service(self._settings))])
         applied: dict[str, str] | None = None
         while True:
             self._changed.clear()
@@ -189,12 +188,18 @@ class Addons:
         found = {name_of(n): internal_address(n) for n in own}
         return {name: address for name, address in found.items() if address}
 
+    async def _apply_all(self, objects: list[tuple[GVR, Object]]) -> None:
+        """At once: what they allow is waited for, and the store commits together what comes together."""
+        async with asyncio.TaskGroup() as group:
+            for gvr, obj in objects:
+                group.create_task(self._apply(gvr, obj))
+
     async def _apply(self, gvr: GVR, obj: Object) -> None:
+        backoff = Backoff(0.2, 30.0)
         while True:
             try:
                 await self._client.apply(gvr, obj, field_manager=FIELD_MANAGER, force=True)
-                self._backoff.reset()
                 return
             except (StatusError, TransportError, TimeoutError) as failure:
                 log.warning("add-on not applied", kind=obj["kind"], name=name_of(obj), error=str(failure))
-                await self._clock.sleep(self._backoff.next())
+                await self._clock.sleep(backoff.next())

@@ -281,6 +281,7 @@ def _serves(path: Path, pki: Pki, identity: Identity, server: str, now: float) -
     return (
         document["clusters"][0]["cluster"].get("server") == server
         and signing.common_name(certificate.subject) == identity.subject.common_name
+        and sorted(signing.organizations(certificate.subject)) == sorted(identity.subject.organizations)
         and signing.remaining(certificate, now).total_seconds() > 0
     )
 

@@ -12,6 +12,7 @@ from ..client.informer import InformerFactory
 from ..client.kubeconfig import client_from_kubeconfig
 from ..concurrency import RealClock
 from ..concurrency.log import configure
+from ..controllers.accounts import identities
 from ..controllers.manager import ControllerManager
 from ..controllers.settings import Settings as ControllerSettings
 from ..scheduler.scheduler import Scheduler
@@ -54,7 +55,14 @@ async def run(layout: Layout, settings: Settings) -> None:
     balancers = LoadBalancers(administering, addon_factory, clock, settings.load_balancer_cidr)
     # The last two, off by default as upstream's, are what `p8s token` and `p8s join` need.
     chosen = ("*", "bootstrap-signer-controller", "token-cleaner-controller")
-    manager = ControllerManager(controllers, clock, settings=controller_settings(layout, settings), controllers=chosen)
+    manager = ControllerManager(
+        controllers,
+        clock,
+        settings=controller_settings(layout, settings),
+        controllers=chosen,
+        identities=identities(layout.kubeconfigs / certificates.CONTROLLER_MANAGER.file, controllers, clock),
+        guests=administering,
+    )
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)

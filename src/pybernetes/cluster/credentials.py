@@ -5,17 +5,9 @@ from __future__ import annotations
 import ipaddress
 
 from ..concurrency import Clock
-from ..hooks.identity import SYSTEM_MASTERS
 from . import certificates
-from .certificates import Identity, Subject
 from .layout import Layout, Settings
 from .machine import Machine, own_addresses
-
-CONTROLLERS = Identity(
-    certificates.CONTROLLER_MANAGER.file, Subject("system:kube-controller-manager", (SYSTEM_MASTERS,))
-)
-"""One identity for all controllers, which upstream's role for the manager alone would not carry: there each controller
-takes the token of a ServiceAccount of its own."""
 
 
 def write_credentials(layout: Layout, settings: Settings, clock: Clock) -> None:
@@ -33,7 +25,7 @@ def write_credentials(layout: Layout, settings: Settings, clock: Clock) -> None:
     pki = certificates.ensure_pki(layout.pki, now=now, sans=names)
     local, from_nodes = f"https://127.0.0.1:{settings.api_port}", f"https://{gateway}:{settings.api_port}"
     certificates.ensure_kubeconfig(layout.admin_kubeconfig, pki, certificates.SUPER_ADMIN, local, now=now)
-    for identity in (CONTROLLERS, certificates.SCHEDULER):
+    for identity in (certificates.CONTROLLER_MANAGER, certificates.SCHEDULER):
         certificates.ensure_kubeconfig(layout.kubeconfigs / identity.file, pki, identity, local, now=now)
     for name in settings.node_names:
         directory = layout.node(name)

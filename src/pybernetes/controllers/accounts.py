@@ -1,8 +1,14 @@
 """The ServiceAccount of each controller, in kube-system, as upstream names them: their rights are the bootstrap roles
-``system:controller:<account>``. Controllers without one act as the manager itself.
+``system:controller:<account>`` (``rights`` has what goes beyond them). Controllers without one act as the manager itself.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from ..client.rest import Client
+from ..concurrency import Clock
 
 NAMESPACE = "kube-system"
 
@@ -22,6 +28,7 @@ ACCOUNTS = {
     "ephemeral-volume-controller": "ephemeral-volume-controller",
     "garbage-collector-controller": "generic-garbage-collector",
     "job-controller": "job-controller",
+    "local-volume-provisioner-controller": "local-volume-provisioner",
     "namespace-controller": "namespace-controller",
     "node-ipam-controller": "node-controller",
     "node-lifecycle-controller": "node-controller",
@@ -43,3 +50,16 @@ ACCOUNTS = {
     "volumeattributesclass-protection-controller": "volumeattributesclass-protection-controller",
 }
 """Controller -> account. Tokens are made by the manager's own identity, for they are what the others need first."""
+
+
+def identities(kubeconfig: str | Path, root: Client, clock: Clock) -> Callable[[str], Client]:
+    """Clients of ServiceAccounts: the manager's own identity, ``root``, only asks for their tokens."""
+    from ..client.kubeconfig import client_from_kubeconfig
+    from ..client.serviceaccounts import ServiceAccountTransport
+
+    def client_of(account: str) -> Client:
+        bare = client_from_kubeconfig(kubeconfig, clock=clock, anonymous=True)
+        transport = ServiceAccountTransport(bare.transport, root, clock, NAMESPACE, account)
+        return Client(transport, clock=clock, user_agent=f"kube-controller-manager/{NAMESPACE}:{account}")
+
+    return client_of

@@ -12,7 +12,6 @@ import random
 import signal
 import socket
 import ssl
-from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
 
@@ -22,9 +21,8 @@ import pybernetes
 
 from ..client.kubeconfig import KubeconfigError, client_from_kubeconfig
 from ..client.leases import LeadershipLost
-from ..client.rest import Client
 from ..concurrency import Clock, RealClock
-from ..concurrency.flags import DURATION
+from ..concurrency.flags import DURATION, boolean
 from ..concurrency.log import configure
 from .registry import UnknownController
 from .settings import Settings
@@ -94,7 +92,7 @@ FLAGS: list[Any] = [
     click.option("--node-cidr-mask-size-ipv6", type=int, default=64, show_default=True, help="Size of a node's IPv6 network."),
     click.option("--root-ca-file", default="", help="The authority that pods shall trust (PEM)."),
     click.option("--service-account-private-key-file", default="", help="Signs long-lived ServiceAccount tokens (PEM)."),
-    click.option("--use-service-account-credentials/--no-use-service-account-credentials", default=False, help="Each controller acts as its own ServiceAccount."),
+    boolean("--use-service-account-credentials", default=False, help="Each controller acts as its own ServiceAccount."),
     click.option("--cluster-signing-cert-file", default="", help="Authority that signs certificates (PEM)."),
     click.option("--cluster-signing-key-file", default="", help="Its key."),
     click.option("--cluster-signing-duration", type=DURATION, default="8760h", show_default=True, help="The longest life of a certificate."),
@@ -157,6 +155,7 @@ def settings_of(flags: dict[str, Any]) -> Settings:
 
 async def serve(flags: dict[str, Any], clock: Clock, rng: random.Random) -> None:
     """Runs until SIGTERM or SIGINT. Raises LeadershipLost."""
+    from .accounts import identities
     from .manager import ControllerManager
     from .serving import HealthServer
 
@@ -172,7 +171,7 @@ async def serve(flags: dict[str, Any], clock: Clock, rng: random.Random) -> None
         renew_deadline=flags["leader_elect_renew_deadline"],
         retry_period=flags["leader_elect_retry_period"],
         lease=(flags["leader_elect_resource_namespace"], flags["leader_elect_resource_name"]),
-        identities=_identities(flags, client, clock) if flags["use_service_account_credentials"] else None,
+        identities=identities(flags["kubeconfig"], client, clock) if flags["use_service_account_credentials"] else None,
         rng=rng,
     )
     version = {"major": "1", "minor": "36", "gitVersion": f"v{pybernetes.KUBERNETES_VERSION.lstrip('v')}"}
@@ -190,20 +189,6 @@ async def serve(flags: dict[str, Any], clock: Clock, rng: random.Random) -> None
         raise lost.exceptions[0] from None
     except* OSError as failures:
         raise failures.exceptions[0] from None
-
-
-def _identities(flags: dict[str, Any], root: Client, clock: Clock) -> Callable[[str], Client]:
-    """Clients of ServiceAccounts: the manager's own identity only asks for their tokens."""
-    from ..client.serviceaccounts import ServiceAccountTransport
-    from .accounts import NAMESPACE
-
-    def client_of(account: str) -> Client:
-        bare = client_from_kubeconfig(flags["kubeconfig"], clock=clock, anonymous=True)
-        transport = ServiceAccountTransport(bare.transport, root, clock, NAMESPACE, account)
-        agent = f"kube-controller-manager/{NAMESPACE}:{account}"
-        return Client(transport, clock=clock, user_agent=agent)
-
-    return client_of
 
 
 def _tls(flags: dict[str, Any]) -> ssl.SSLContext | None:

@@ -25,7 +25,8 @@ LEASE_NAMESPACE, LEASE_NAME = "kube-system", "kube-controller-manager"
 
 class ControllerManager:
     """``informers`` are those of a process that has some already, and runs them. ``identities`` gives the client of a
-    ServiceAccount in kube-system: each controller acts as its own then, while informers read for all of them.
+    ServiceAccount in kube-system: each controller acts as its own then, while informers read for all of them. ``guests`` is
+    what controllers of other packages act with; without it they have the manager's own rights.
 
     ``run`` works until cancelled. It raises LeadershipLost where the lease is lost: the process should end then, for only
     a fresh start is sure to act on nothing that it believed before."""
@@ -45,6 +46,7 @@ class ControllerManager:
         lease: tuple[str, str] = (LEASE_NAMESPACE, LEASE_NAME),
         informers: InformerFactory | None = None,
         identities: Callable[[str], Client] | None = None,
+        guests: Client | None = None,
         metrics: Metrics | None = None,
         rng: random.Random | None = None,
     ) -> None:
@@ -56,6 +58,7 @@ class ControllerManager:
         self.names = registry.choose(controllers, self._entries)
         self.controllers: list[Controller] = []
         self._leader_elect, self._shared, self._identities = leader_elect, informers, identities
+        self._guests = guests
         self._elector = LeaderElector(
             client,
             clock,
@@ -102,6 +105,8 @@ class ControllerManager:
             self.metrics.leading.labels(LEASE_NAME).set(0)
 
     def _context_of(self, name: str, context: ControllerContext, clients: dict[str, Client]) -> ControllerContext:
+        if self._guests is not None and name not in registry.BUILT_IN:
+            return replace(context, client=self._guests)
         account = ACCOUNTS.get(name)
         if self._identities is None or account is None:
             return context
