@@ -90,17 +90,23 @@ class Sharer:
         return value
 
 
-_OF_THE_NODE_ONLY = ("projected", "configMap", "secret", "downwardAPI", "emptyDir")
+_OF_THE_NODE_ONLY = ("configMap", "downwardAPI", "emptyDir")
+
+
+def _is_of_the_node_only(volume: Object) -> bool:
+    if "projected" in volume:
+        return not any("secret" in source for source in volume["projected"].get("sources") or ())
+    return any(source in volume for source in _OF_THE_NODE_ONLY)
 
 
 def slim_pod(pod: Object) -> Object:
-    """Without what is different in every pod and of interest to its node only: mounts, volumes that need no claim and no
-    attaching (the ServiceAccount's has a name of its own in every pod), ids of containers and images.
+    """Without what is different in every pod and of interest to its node only: mounts, volumes that need no claim, no secret
+    and no attaching (the ServiceAccount's has a name of its own in every pod), ids of containers and images.
 
     Who keeps pods like this must write them by patch.
     """
     spec, status = pod.get("spec") or {}, pod.get("status") or {}
-    volumes = [v for v in spec.pop("volumes", None) or () if not any(source in v for source in _OF_THE_NODE_ONLY)]
+    volumes = [v for v in spec.pop("volumes", None) or () if not _is_of_the_node_only(v)]
     if volumes:
         spec["volumes"] = volumes
     for field in ("containers", "initContainers"):

@@ -28,6 +28,7 @@ ACCOUNTS = {
     "ephemeral-volume-controller": "ephemeral-volume-controller",
     "garbage-collector-controller": "generic-garbage-collector",
     "job-controller": "job-controller",
+    "legacy-serviceaccount-token-cleaner-controller": "legacy-service-account-token-cleaner",
     "local-volume-provisioner-controller": "local-volume-provisioner",
     "namespace-controller": "namespace-controller",
     "node-ipam-controller": "node-controller",

@@ -19,6 +19,7 @@ import click
 
 import pybernetes
 
+from ..api.schema.scalars import format_duration
 from ..client.kubeconfig import KubeconfigError, client_from_kubeconfig
 from ..client.leases import LeadershipLost
 from ..concurrency import Clock, RealClock
@@ -92,6 +93,7 @@ FLAGS: list[Any] = [
     click.option("--node-cidr-mask-size-ipv6", type=int, default=64, show_default=True, help="Size of a node's IPv6 network."),
     click.option("--root-ca-file", default="", help="The authority that pods shall trust (PEM)."),
     click.option("--service-account-private-key-file", default="", help="Signs long-lived ServiceAccount tokens (PEM)."),
+    click.option("--legacy-service-account-token-clean-up-period", type=DURATION, default="8760h", show_default=True, help="Unused for so long, a legacy token is marked invalid, and after as long again deleted."),
     boolean("--use-service-account-credentials", default=False, help="Each controller acts as its own ServiceAccount."),
     click.option("--cluster-signing-cert-file", default="", help="Authority that signs certificates (PEM)."),
     click.option("--cluster-signing-key-file", default="", help="Its key."),
@@ -144,6 +146,9 @@ def controller_manager(verbosity: int, **flags: Any) -> None:
 
 
 def settings_of(flags: dict[str, Any]) -> Settings:
+    period = flags["legacy_service_account_token_clean_up_period"]
+    if period <= 0:
+        raise ValueError(f"invalid CleanUpPeriod: {format_duration(round(period * 1e9))}")
     known = {f.name for f in fields(Settings)}
     values = {k: v for k, v in flags.items() if k in known}
     syncs = {c: flags.get(f"concurrent_{k.replace('-', '_')}_syncs") for k, c in CONCURRENCY.items()}

@@ -13,6 +13,7 @@ ENTRY_POINT_GROUP = "pybernetes.controllers"
 
 BUILT_IN: dict[str, str] = {
     "serviceaccount-token-controller": "serviceaccounttoken.controller:ServiceAccountTokenController",
+    "legacy-serviceaccount-token-cleaner-controller": "legacytokens.controller:LegacyTokenCleaner",
     "certificatesigningrequest-approving-controller": "certificates.controller:ApprovingController",
     "certificatesigningrequest-signing-controller": "certificates.controller:SigningController",
     "certificatesigningrequest-cleaner-controller": "certificates.controller:CleanerController",
