@@ -22,13 +22,13 @@ from ..concurrency import Clock, PooledRandom, RealClock, logger
 from ..concurrency.flags import DURATION, boolean
 from ..concurrency.log import configure
 from ..storage.contract import Store
-from . import oidcflags
+from . import auditflags, oidcflags
 from .authn import AuthenticationOptions
 from .authn.certificates import RequestHeaderNames
 from .authn.jwt import VerificationKey, load_verification_keys
 from .authz import AuthorizationOptions
 from .bootstrap import usable_address
-from .composition import AuditOptions, Options, compose
+from .composition import Options, compose
 from .handshake import ServingTLS
 from .http import HttpServer
 from .memory import settle_memory
@@ -81,13 +81,7 @@ FLAGS: list[Any] = [
     click.option("--kubelet-client-certificate", default="", help="Certificate shown to kubelets (PEM)."),
     click.option("--kubelet-client-key", default="", help="Its key."),
     click.option("--kubelet-certificate-authority", default="", help="Authority of kubelets' certificates [not verified]."),
-    click.option("--audit-policy-file", default="", help="Which requests are recorded (audit.k8s.io/v1 Policy)."),
-    click.option("--audit-log-path", default="", help="Where they are recorded; - is standard output."),
-    click.option("--audit-log-maxsize", type=int, default=100, show_default=True, help="Megabytes before the log is put aside."),
-    click.option("--audit-log-maxbackup", type=int, default=0, help="How many old logs are kept [all]."),
-    click.option("--audit-log-maxage", type=int, default=0, help="How many days old logs are kept [for ever]."),
-    boolean("--audit-log-compress", default=False, help="Compress old logs."),
-    click.option("--audit-log-mode", type=click.Choice(["batch", "blocking"]), default="batch", show_default=True, help="When a record is written."),
+    *auditflags.FLAGS,
     click.option("--encryption-provider-config", default="", help="Which resources are kept encrypted, with which keys."),
     click.option("--enable-priority-and-fairness", type=bool, default=True, show_default=True, help="Queue requests by priority."),
     click.option("--max-requests-inflight", type=click.IntRange(0), default=400, show_default=True, help="Reads at a time; with the next one, the seats that priority levels share."),
@@ -196,15 +190,7 @@ def options_of(flags: dict[str, Any]) -> Options:
         encryption_file=flags["encryption_provider_config"],
         client_ca_file=flags["client_ca_file"],
         request_header_ca_file=flags["requestheader_client_ca_file"],
-        audit=AuditOptions(
-            policy_file=flags["audit_policy_file"],
-            log_path=flags["audit_log_path"],
-            log_max_megabytes=flags["audit_log_maxsize"],
-            log_max_backups=flags["audit_log_maxbackup"],
-            log_max_days=flags["audit_log_maxage"],
-            log_compress=flags["audit_log_compress"],
-            blocking=flags["audit_log_mode"] == "blocking",
-        ),
+        audit=auditflags.options_of(flags),
     )
 
 

@@ -22,7 +22,7 @@ from ..storage.contract import Store
 from ..storage.encryption import EncryptingStore
 from . import admission, authn, authz
 from .aggregation.trust import TrustPublisher, trust
-from .audit.records import Auditor
+from .audit.options import AuditOptions, auditor_of
 from .authn import tracking
 from .authn.certificates import CertificateVerifier, RequestHeaderNames
 from .authn.issuer import (
@@ -42,20 +42,6 @@ from .request import Handler, Request, Response
 from .reviews import Reviews
 from .server import ApiServer, ServerConfig
 from .streaming import HANDLERS, KubeletTLS, StreamingContext, StreamingHandler
-
-
-@dataclass(slots=True)
-class AuditOptions:
-    """``--audit-*``. Without a policy nothing is recorded."""
-
-    policy_file: str = ""
-    log_path: str = ""
-    """``-`` is standard output."""
-    log_max_megabytes: int = 100
-    log_max_backups: int = 0
-    log_max_days: int = 0
-    log_compress: bool = False
-    blocking: bool = False
 
 
 @dataclass(slots=True)
@@ -88,7 +74,7 @@ def compose(store: Store, clock: Clock, rng: random.Random, options: Options) ->
     server.background.append(files.run)
     if encrypting is not None:
         _follow_encryption(server, encrypting, files, options.encryption_file)
-    server.auditor = _auditor(options.audit, clock)
+    server.auditor = auditor_of(options.audit, clock)
     if server.auditor is not None:
         server.metrics.gauges.append(server.auditor.metrics)
     request = server.loopback
@@ -231,25 +217,6 @@ def _follow_encryption(server: ApiServer, store: EncryptingStore, files: FileWat
     store.classify = classify
     files.add(file, lambda data: store.configure(parse_text(data, file)))
     server.paths[REWRITE_PATH] = rewrite
-
-
-def _auditor(options: AuditOptions, clock: Clock) -> Auditor | None:
-    if not options.policy_file or not options.log_path:
-        return None
-    from .audit import policy
-    from .audit.log import DAY, BatchingLog, BlockingLog, RotatingFile
-
-    file = RotatingFile(
-        options.log_path,
-        clock,
-        max_bytes=options.log_max_megabytes << 20,
-        max_backups=options.log_max_backups,
-        max_age=options.log_max_days * DAY,
-        compress=options.log_compress,
-    )
-    return Auditor(
-        policy.load(options.policy_file), BlockingLog(file) if options.blocking else BatchingLog(file, clock), clock
-    )
 
 
 def _issuer(server: ApiServer, options: Options, clock: Clock) -> TokenIssuer | None:

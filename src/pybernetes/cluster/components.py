@@ -62,5 +62,6 @@ def _arguments_of_files(layout: Layout) -> list[str]:
             f"--audit-policy-file={layout.audit_policy_file}",
             f"--audit-log-path={layout.logs / 'audit.log'}",
             "--audit-log-maxbackup=10",
+            "--audit-log-mode=batch",
         ]
     return found

@@ -12,7 +12,7 @@ import re
 import shutil
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
@@ -40,14 +40,19 @@ class RotatingFile:
         max_backups: int = 0,
         max_age: float = 0,
         compress: bool = False,
+        translate: Callable[[bytes], bytes] | None = None,
     ) -> None:
+        """``translate`` makes other lines of those that come."""
         self._path, self._clock = path, clock
         self._max_bytes, self._max_backups, self._max_age, self._compress = max_bytes, max_backups, max_age, compress
+        self._translate = translate
         self._file: IO[bytes] | None = None
         self._size = 0
 
     def write(self, lines: Sequence[bytes]) -> None:
         """Appends lines, each to one file as a whole. Raises OSError."""
+        if self._translate is not None:
+            lines = [self._translate(line) for line in lines]
         if self._path == "-":
             sys.stdout.buffer.write(b"".join(lines))
             sys.stdout.buffer.flush()
@@ -63,6 +68,15 @@ class RotatingFile:
                 start, size = i, 0
             size += len(line)
         self._append(lines[start:])
+
+    def write_one(self, line: bytes) -> None:
+        """``write`` of one line, with no word too many: it is done for every request. Raises OSError."""
+        file = self._file
+        if file is None or self._translate or (self._max_bytes and self._size + len(line) > self._max_bytes):
+            self.write((line,))
+            return
+        file.write(line)
+        self._size += len(line)
 
     def _opened_size(self) -> int:
         self._open()
@@ -118,6 +132,21 @@ class RotatingFile:
             self._file = None
 
 
+class TokenBucket:
+    """``rate`` a second, and ``burst`` at once after a pause."""
+
+    def __init__(self, rate: float, burst: int, clock: Clock) -> None:
+        self._rate, self._burst, self._clock = rate, float(burst), clock
+        self._left, self._last = float(burst), clock.monotonic()
+
+    async def take(self) -> None:
+        now = self._clock.monotonic()
+        self._left = min(self._burst, self._left + (now - self._last) * self._rate) - 1.0
+        self._last = now
+        if self._left < 0:
+            await self._clock.sleep(-self._left / self._rate)
+
+
 class Lines(Protocol):
     """Who makes the lines of notes."""
 
@@ -152,9 +181,21 @@ class BatchingLog:
     A line that comes when ``run`` has ended is written at once, so an orderly stop loses none, in whatever order things stop.
     """
 
-    def __init__(self, file: RotatingFile, clock: Clock, *, interval: float = 0.1, max_pending: int = 100_000) -> None:
+    def __init__(
+        self,
+        file: RotatingFile,
+        clock: Clock,
+        *,
+        interval: float = 0.1,
+        max_pending: int = 100_000,
+        max_size: int = 0,
+        throttle: TokenBucket | None = None,
+    ) -> None:
+        """``max_size`` is how many are written at a time: as many do not wait for the interval's end. 0 is all that wait."""
         self._file, self._clock = file, clock
-        self._interval, self._max_pending = interval, max_pending
+        self._interval, self._max_pending, self._max_size = interval, max_pending, max_size
+        self._throttle = throttle
+        self._full = asyncio.Event()
         self._pending: list[Entry] = []
         self._batch: list[bytes] = []
         """What is to be written now."""
@@ -175,14 +216,18 @@ class BatchingLog:
             self._file.close()
         elif not self._wake.is_set():
             self._wake.set()
+        if self._max_size and len(self._pending) >= self._max_size:
+            self._full.set()
 
     async def run(self) -> None:
         """Writes until cancelled, and then what is left."""
         try:
             while True:
                 await self._wake.wait()
-                await self._clock.sleep(self._interval)
-                self._batch = self._take()
+                await self._gather()
+                if self._throttle is not None:
+                    await self._throttle.take()
+                self._batch = self._take(self._max_size)
                 # In a thread: a disk that stalls stalls nobody's request.
                 await asyncio.to_thread(self._write_batch)
         finally:
@@ -190,9 +235,26 @@ class BatchingLog:
             self.flush()
             self._file.close()
 
-    def _take(self) -> list[bytes]:
-        entries, self._pending = self._pending, []
-        self._wake.clear()
+    async def _gather(self) -> None:
+        """Waits for more, not longer than the interval."""
+        if not self._max_size:
+            await self._clock.sleep(self._interval)
+            return
+        try:
+            async with self._clock.timeout(self._interval):
+                await self._full.wait()
+        except TimeoutError:
+            return
+
+    def _take(self, most: int = 0) -> list[bytes]:
+        """The oldest of those that wait."""
+        if most and len(self._pending) > most:
+            entries, self._pending = self._pending[:most], self._pending[most:]
+        else:
+            entries, self._pending = self._pending, []
+            self._wake.clear()
+        if len(self._pending) < (most or 1):
+            self._full.clear()
         return _encoded(entries)
 
     def _write_batch(self) -> None:
@@ -216,15 +278,15 @@ class BatchingLog:
 
 
 class BlockingLog:
-    """Writes each line before its request goes on (``--audit-log-mode=blocking``)."""
+    """Writes each line before its request goes on. Where it is ``strict``, a request that cannot be recorded does not."""
 
-    def __init__(self, file: RotatingFile) -> None:
-        self._file = file
+    def __init__(self, file: RotatingFile, *, strict: bool = False) -> None:
+        self._file, self.strict = file, strict
         self.dropped = 0
 
     def add(self, entry: Entry) -> None:
         try:
-            self._file.write(_encoded([entry]))
+            self._file.write_one(entry if type(entry) is bytes else entry[0].lines((entry,)))  # type: ignore[union-attr]
         except OSError as failure:
             self.dropped += 1
             log.error("cannot write the audit log", error=str(failure), lost=1)

@@ -13,17 +13,23 @@ from urllib.parse import quote
 
 import orjson
 
-from ...concurrency import Clock
+from ...concurrency import Clock, logger
 from ...hooks.identity import UserInfo
+from ...wire.protobuf import decode, is_protobuf
+from ..authz.messages import Undecided
 from ..metrics import counter_lines
 from ..request import RawConnection, Request, RequestInfo, Response, Sink, Stream
+from ..yamls import load
 from .log import Entry
 from .policy import COMPLETE, LEVELS, METADATA, NONE, PANIC, RECEIVED, REQUEST_RESPONSE, STAGES, STARTED, Choice, Policy
+
+log = logger("apiserver.audit")
 
 DECISION, REASON = "authorization.k8s.io/decision", "authorization.k8s.io/reason"
 PATCH_PREFIX = "patch.webhook.admission.k8s.io/"
 MAX_USER_AGENT = 1024
 NOBODY = UserInfo("")
+TRUNCATED = "audit.k8s.io/truncated"
 SLOW = 0.5
 """From so many seconds on, an event says how long its request took."""
 
@@ -122,8 +128,13 @@ class Auditor:
     MAX_CLIENTS = 4096
     MAX_PLACES = 4096
 
-    def __init__(self, policy: Policy, log: Log, clock: Clock) -> None:
+    def __init__(self, policy: Policy, log: Log, clock: Clock, *, max_event: int = 0) -> None:
+        """``max_event`` is how many bytes an event may have; 0 is any number."""
         self.policy, self.log, self.clock = policy, log, clock
+        self._max_event = max_event
+        self.strict = bool(getattr(log, "strict", False))
+        """A request that cannot be recorded when it comes is not served."""
+        self.too_large = 0
         self.events = 0
         """Handed to the log."""
         self.requests = dict.fromkeys(LEVELS, 0)
@@ -140,7 +151,7 @@ class Auditor:
     # -- the stages ----------------------------------------------------------------------------------------------------
 
     def begin(self, request: Request, received: float) -> None:
-        """When the sender is known, before it is authorized."""
+        """When the sender is known, before it is authorized. Raises StatusError 500 where it has to be recorded and cannot."""
         info = request.info
         if info is None:
             return
@@ -151,7 +162,10 @@ class Auditor:
         record = Record(request, choice, received, self.client(request))
         request.audit["record"] = record
         if RECEIVED not in choice.omit_stages:
+            lost = self.log.dropped if self.strict else 0
             self._emit(record, RECEIVED, None)
+            if self.strict and self.log.dropped > lost:
+                raise Undecided(_uri(request), "failed to store audit event")
 
     def finish(self, request: Request, response: Response) -> None:
         """When the answer is there. A stream is recorded now and when it ends."""
@@ -249,12 +263,25 @@ class Auditor:
     def metrics(self) -> Iterator[str]:
         """Under upstream's names."""
         yield from counter_lines("apiserver_audit_event_total", "Audit events handed to the log.", [({}, self.events)])
-        lost = [({"plugin": "log"}, self.log.dropped)] if self.log.dropped else []
+        counts = {"log": self.log.dropped, "truncate": self.too_large}
+        lost = [({"plugin": plugin}, number) for plugin, number in counts.items() if number]
         yield from counter_lines("apiserver_audit_error_total", "Audit events that were lost.", lost)
         levels = [({"level": level}, number) for level, number in self.requests.items() if number]
         yield from counter_lines("apiserver_audit_level_total", "Requests by the policy's level for them.", levels)
 
     def _emit(self, record: Record, stage: str, response: Response | None) -> None:
+        line = self._line(record, stage, response)
+        if self._max_event and len(line) > self._max_event:
+            if record.choice.level != METADATA:
+                line = self._line(record, stage, response, bare=True)
+            if len(line) > self._max_event:
+                self.too_large += 1
+                log.error("audit event is too large even after truncating", audit_id=record.request.audit.get("id", ""))
+                return
+        self.add(line)
+
+    def _line(self, record: Record, stage: str, response: Response | None, *, bare: bool = False) -> bytes:
+        """An event; ``bare`` is without objects, and says so."""
         request, level = record.request, record.choice.level
         now = self.clock.now()
         info = request.info
@@ -271,27 +298,31 @@ class Auditor:
             if response is not None:
                 parts += (b',"responseStatus":', _status(record, response, None))
         else:
-            self._objects(parts, record, stage, response, about)
+            self._objects(parts, record, stage, response, about, bare)
         parts += (b',"requestReceivedTimestamp":', self.time(record.received))
         parts += (b',"stageTimestamp":', self.time(now))
         annotations = request.audit.get("annotations")
         if now - record.received > SLOW and stage == COMPLETE:
             annotations = {**(annotations or {}), "apiserver.latency.k8s.io/total": f"{now - record.received:.6f}s"}
+        if bare:
+            annotations = {**(annotations or {}), TRUNCATED: "true"}
         if annotations:
             if level == METADATA and len(annotations) > 2:
                 # A patch shows the object, which this level does not.
                 annotations = {k: v for k, v in annotations.items() if not k.startswith(PATCH_PREFIX)}
             parts += (b',"annotations":', orjson.dumps(annotations))
         parts.append(b"}\n")
-        self.add(b"".join(parts))
+        return b"".join(parts)
 
     @staticmethod
-    def _objects(parts: list[bytes], record: Record, stage: str, response: Response | None, about: bytes) -> None:
+    def _objects(
+        parts: list[bytes], record: Record, stage: str, response: Response | None, about: bytes, bare: bool
+    ) -> None:
         """What was acted on, what came in, what went out, as far as level and stage want it."""
         request, without = record.request, record.choice.omit_managed_fields
         sent = returned = None
         if stage != RECEIVED and request.body:
-            sent = _decoded(request.body, without)
+            sent = _decoded(request.body, request.headers.get("content-type", ""), without)
             target = _target(request.info) if request.info is not None else None
             if isinstance(sent, dict) and target is not None and isinstance(sent.get("metadata"), dict):
                 about = b',"objectRef":' + orjson.dumps(_completed(target, sent["metadata"]))
@@ -300,8 +331,10 @@ class Auditor:
             return
         streaming = response.stream is not None or response.upgrade is not None
         if record.choice.level == REQUEST_RESPONSE and stage == COMPLETE and not streaming and response.whole:
-            returned = _decoded(response.whole, without)
+            returned = _decoded(response.whole, response.content_type, without)
         parts += (b',"responseStatus":', _status(record, response, returned))
+        if bare:
+            return
         if sent is not None:
             parts += (b',"requestObject":', orjson.dumps(sent))
         if returned is not None:
@@ -327,7 +360,7 @@ def _status(record: Record, response: Response, returned: Any) -> bytes:
     if response.status < 400 and not record.status_message and not _is_status(whole):
         return b'{"metadata":{},"code":%d}' % response.status
     fields: dict[str, Any] = {"metadata": {}}
-    body = returned if isinstance(returned, dict) else _decoded(response.whole, False)
+    body = returned if isinstance(returned, dict) else _decoded(response.whole, response.content_type, False)
     if isinstance(body, dict) and body.get("kind") == "Status":
         fields.update({k: body[k] for k in ("status", "message", "reason", "details") if k in body})
     if record.status_message:
@@ -341,11 +374,11 @@ def _is_status(body: object) -> bool:
     return type(body) is bytes and body.startswith(b'{"kind":"Status"')
 
 
-def _decoded(body: bytes, without_managed_fields: bool) -> Any:
+def _decoded(body: bytes, content_type: str, without_managed_fields: bool) -> Any:
+    """A body as JSON, whatever form it came in; what cannot be read is told of, not shown."""
     try:
-        value = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        # Protobuf and YAML bodies are told of, not shown.
+        value = _value(body, content_type)
+    except ValueError:
         return {"kind": "Unknown", "contentLength": len(body)}
     if without_managed_fields and isinstance(value, dict):
         for item in (value, *(value.get("items") or ())):
@@ -353,6 +386,19 @@ def _decoded(body: bytes, without_managed_fields: bool) -> Any:
             if isinstance(meta, dict):
                 meta.pop("managedFields", None)
     return value
+
+
+def _value(body: bytes, content_type: str) -> Any:
+    """Raises ValueError."""
+    if is_protobuf(body):
+        gvk, value = decode(body)
+        return {"kind": gvk.kind, "apiVersion": gvk.api_version, **value}
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        if "yaml" not in content_type:
+            raise
+    return load(body)[0]
 
 
 # -- ends of streams ---------------------------------------------------------------------------------------------------

@@ -34,7 +34,7 @@ Note = tuple["ShortRecords", Prepared, bytes, float, str | None]
 """Whose it is, what it is about, its audit id, when, and why it was allowed."""
 SILENT = Prepared(NONE)
 SHOWN = Prepared(REQUEST_RESPONSE)
-"""The record needs the answer's body: the long way makes it."""
+"""The record needs the answer's body, or must come before it: the long way makes it."""
 
 
 class ShortRecords:
@@ -70,6 +70,8 @@ class ShortRecords:
             return SILENT
         if choice.level == REQUEST_RESPONSE and COMPLETE not in choice.omit_stages:
             return SHOWN
+        if self.auditor.strict and RECEIVED not in choice.omit_stages:
+            return SHOWN  # it must be on the disk before the request is served
         about = place(asked, info) + client + reference(info)
         received = complete = None
         if RECEIVED not in choice.omit_stages:
