@@ -65,6 +65,9 @@ FLAGS: list[Any] = [
     boolean("--anonymous-auth", default=True, help="Accept requests without credentials."),
     click.option("--enable-admission-plugins", default="NodeRestriction", callback=_split, help="Beside the defaults."),
     click.option("--disable-admission-plugins", default="", callback=_split, help="Of the defaults."),
+    click.option("--admission-control-config-file", default="", help="Settings of admission plugins (AdmissionConfiguration)."),
+    click.option("--default-not-ready-toleration-seconds", type=int, default=300, show_default=True, help="Added to pods by DefaultTolerationSeconds."),
+    click.option("--default-unreachable-toleration-seconds", type=int, default=300, show_default=True, help="The same for unreachable nodes."),
     click.option("--service-cluster-ip-range", default="10.96.0.0/12", callback=_split, help="Networks of Services."),
     click.option("--service-node-port-range", default="30000-32767", show_default=True, help="Ports of NodePort Services."),
     click.option("--service-account-issuer", multiple=True, help="Issuer of ServiceAccount tokens; the first signs."),
@@ -185,6 +188,11 @@ def options_of(flags: dict[str, Any]) -> Options:
         ),
         enable_admission=flags["enable_admission_plugins"],
         disable_admission=flags["disable_admission_plugins"],
+        admission_file=flags["admission_control_config_file"],
+        admission_settings={
+            name: flags[name.replace("-", "_")]
+            for name in ("default-not-ready-toleration-seconds", "default-unreachable-toleration-seconds")
+        },
         signing_key=signing,
         kubelet=_kubelet_tls(flags),
         encryption_file=flags["encryption_provider_config"],

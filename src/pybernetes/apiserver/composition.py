@@ -21,6 +21,7 @@ from ..hooks.admission import CONNECT, AdmissionAttributes, AdmissionContext
 from ..storage.contract import Store
 from ..storage.encryption import EncryptingStore
 from . import admission, authn, authz
+from .admission import configuration
 from .aggregation.trust import TrustPublisher, trust
 from .audit.options import AuditOptions, auditor_of
 from .authn import tracking
@@ -54,6 +55,8 @@ class Options:
     enable_admission: Sequence[str] = ("NodeRestriction",)
     disable_admission: Sequence[str] = ()
     admission_settings: dict[str, Any] = field(default_factory=dict)
+    admission_file: str = ""
+    """``--admission-control-config-file``."""
     signing_key: bytes = b""
     """PEM; without it no ServiceAccount tokens are issued."""
     max_token_seconds: int = 0
@@ -88,6 +91,8 @@ def compose(store: Store, clock: Clock, rng: random.Random, options: Options) ->
     knowledge = RegistryKnowledge(server.registry)
     settings = {"rng": rng, "equivalents": knowledge.equivalents, "complete": knowledge.complete}
     settings |= {"resource_of_kind": knowledge.resource_of_kind, "schema_of": knowledge.schema_of}
+    enabled = admission.enabled_names(options.enable_admission, options.disable_admission)
+    settings |= configuration.settings_of(options.admission_file, enabled)
     settings |= options.admission_settings
     context = AdmissionContext(server.objects, request, authorizer, clock, settings)
     plugins = admission.build_chain(

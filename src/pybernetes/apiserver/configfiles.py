@@ -46,6 +46,17 @@ _KIND = {STRING: str, BOOL: bool, DURATION: str}
 def decode(data: bytes, versions: Collection[str], kinds: Mapping[str, Struct]) -> dict[str, Any]:
     """The document of a file, whose kind is one of ``kinds``. Raises ConfigurationError."""
     document, problems = parse(data)
+    return decoded(document, problems, versions, kinds, data)
+
+
+def decoded(
+    document: dict[str, Any],
+    problems: list[str],
+    versions: Collection[str],
+    kinds: Mapping[str, Struct],
+    data: bytes = b"",
+) -> dict[str, Any]:
+    """The document, where it is of one of the kinds; ``problems`` are known already. Raises ConfigurationError."""
     version, kind = document.get("apiVersion") or "", document.get("kind") or ""
     if not kind:
         raise ConfigurationError(f"Object 'Kind' is missing in '{data.decode(errors='replace')}'")

@@ -32,6 +32,7 @@ ORDER = (
     "PodNodeSelector",
     "Priority",
     "DefaultTolerationSeconds",
+    "EventRateLimit",
     "ExtendedResourceToleration",
     "DefaultStorageClass",
     "StorageObjectInUseProtection",
@@ -62,6 +63,7 @@ OFF_BY_DEFAULT = frozenset(
         "AlwaysDeny",
         "AlwaysPullImages",
         "DenyServiceExternalIPs",
+        "EventRateLimit",
         "ExtendedResourceToleration",
         "LimitPodHardAntiAffinityTopology",
         "NamespaceAutoProvision",
@@ -72,7 +74,6 @@ OFF_BY_DEFAULT = frozenset(
 )
 NOT_HERE = frozenset(
     {
-        "EventRateLimit",
         "ImagePolicyWebhook",
         "JobValidation",
         "PodGroupProtection",
@@ -88,6 +89,7 @@ def _factories() -> dict[str, Callable[[AdmissionContext], AdmissionPlugin]]:
     from . import (
         certificates,
         declaredfeatures,
+        eventlimits,
         limitranger,
         namespaces,
         network,
@@ -115,6 +117,7 @@ def _factories() -> dict[str, Callable[[AdmissionContext], AdmissionPlugin]]:
         PodSecurity,
         pods.Priority,
         pods.DefaultTolerationSeconds,
+        eventlimits.EventRateLimit,
         storage.DefaultStorageClass,
         storage.StorageObjectInUseProtection,
         storage.PersistentVolumeClaimResize,
@@ -144,6 +147,11 @@ def _factories() -> dict[str, Callable[[AdmissionContext], AdmissionPlugin]]:
     return {p.name: p for p in plugins}
 
 
+def enabled_names(enable: Collection[str] = (), disable: Collection[str] = ()) -> list[str]:
+    """The built-in plugins that are on, in their order."""
+    return [n for n in ORDER if n not in disable and (n in enable or n not in OFF_BY_DEFAULT)]
+
+
 def build_chain(
     context: AdmissionContext,
     enable: Collection[str] = (),
@@ -157,7 +165,7 @@ def build_chain(
     factories = _factories()
     announced = {e.name: e for e in installed.entry_points(ENTRY_POINTS)} if entry_points else {}
     _check_names(enable, disable, announced)
-    enabled = [n for n in ORDER if n not in disable and (n in enable or n not in OFF_BY_DEFAULT)]
+    enabled = enabled_names(enable, disable)
     chain: list[AdmissionPlugin] = []
     if rbac is not None:
         from ..authz.escalation import RbacEscalation

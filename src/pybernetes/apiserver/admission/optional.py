@@ -112,6 +112,10 @@ class PodNodeSelector(Plugin):
 
     name = "PodNodeSelector"
 
+    def __init__(self, context: AdmissionContext) -> None:
+        super().__init__(context)
+        self._configured: Mapping[str, str] = context.settings.get("node-selectors") or {}
+
     def handles(self, operation: str, gvr: GVR, subresource: str) -> bool:
         return operation == CREATE and is_pod(gvr) and not subresource
 
@@ -119,9 +123,8 @@ class PodNodeSelector(Plugin):
         namespace = self.reader.get(NAMESPACES, "", attributes.namespace)
         if namespace is None:
             raise not_found("", "namespaces", attributes.namespace)
-        text = (namespace["metadata"].get("annotations") or {}).get(_SELECTOR) or ""
-        pairs = (part.partition("=") for part in text.split(",") if part.strip())
-        return {key.strip(): value.strip() for key, _, value in pairs}
+        text = (namespace["metadata"].get("annotations") or {}).get(_SELECTOR)
+        return _pairs(self._configured.get(CLUSTER_DEFAULT, "") if text is None else text)
 
     async def admit(self, attributes: AdmissionAttributes) -> None:
         selector, spec = self._selector(attributes), spec_of(attributes.object)
@@ -135,6 +138,17 @@ class PodNodeSelector(Plugin):
         own = spec_of(attributes.object).get("nodeSelector") or {}
         if any(own.get(k, v) != v for k, v in self._selector(attributes).items()):
             raise refuse(attributes, "pod node label selector conflicts with its namespace node label selector")
+        allowed = _pairs(self._configured.get(attributes.namespace, ""))
+        if allowed and any(allowed.get(k) != v for k, v in own.items()):
+            raise refuse(attributes, "pod node label selector labels conflict with its namespace whitelist")
+
+
+CLUSTER_DEFAULT = "clusterDefaultNodeSelector"
+
+
+def _pairs(text: str) -> dict[str, str]:
+    pairs = (part.partition("=") for part in text.split(",") if part.strip())
+    return {key.strip(): value.strip() for key, _, value in pairs}
 
 
 ResourceOfKind = Any

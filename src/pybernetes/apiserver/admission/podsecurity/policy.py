@@ -14,7 +14,7 @@ PREFIX = "pod-security.kubernetes.io/"
 LEVELS = ("privileged", "baseline", "restricted")
 MODES = ("enforce", "audit", "warn")
 LATEST = "latest"
-_VERSION = re.compile(r"v1\.(0|[1-9][0-9]*)")
+VERSION = re.compile(r"v1\.(0|[1-9][0-9]*)")
 
 
 class LevelVersion(NamedTuple):
@@ -71,7 +71,7 @@ def _version(labels: Mapping[str, str], mode: str, default: str, errors: list[Fi
     value = labels.get(label)
     if value is None:
         return default
-    if value == LATEST or _VERSION.fullmatch(value):
+    if value == LATEST or VERSION.fullmatch(value):
         return value
     errors.append(invalid_value(f"metadata.labels[{label}]", value, 'must be "latest" or "v1.x"'))
     return LATEST

@@ -15,9 +15,11 @@ from urllib.parse import urlsplit
 import orjson
 
 from ....api.errors import StatusError
+from ....client.kubeconfig import load_certificate
 from ....client.transport import ClientRequest, HttpTransport, TransportError
 from ....concurrency import Clock
 from ...services import Address, ServiceResolver, Unresolvable
+from .users import NOBODY, WebhookUser, WebhookUsers
 
 MAX_TRANSPORTS = 200
 MAX_ANSWER = 8 << 20
@@ -85,10 +87,11 @@ class _Target(NamedTuple):
 class WebhookCaller:
     """Posts JSON to the target of a ``clientConfig`` and gives the decoded answer."""
 
-    def __init__(self, resolver: ServiceResolver, clock: Clock) -> None:
-        self._resolver, self._clock = resolver, clock
+    def __init__(self, resolver: ServiceResolver, clock: Clock, users: WebhookUsers | None = None) -> None:
+        """``users`` say as whom a webhook is called; without them nobody calls."""
+        self._resolver, self._clock, self._users = resolver, clock, users
         self._transports: dict[tuple[str, int, Address, str], HttpTransport] = {}
-        self._contexts: dict[str, ssl.SSLContext] = {}
+        self._contexts: dict[tuple[str, bytes], ssl.SSLContext] = {}
 
     async def call(self, config: Mapping[str, Any], body: Any, timeout: float) -> Any:
         """Raises CallFailed."""
@@ -99,6 +102,9 @@ class WebhookCaller:
             "Accept": "application/json",
             "User-Agent": "kube-apiserver-admission",
         }
+        user = self._user(target)
+        if user.authorization:
+            headers["Authorization"] = user.authorization
         request = ClientRequest("POST", target.path, headers, orjson.dumps(body))
         try:
             async with self._clock.timeout(timeout):
@@ -162,15 +168,18 @@ class WebhookCaller:
         transport = HttpTransport(
             target.name,
             target.port,
-            tls=self._context(bundle),
+            tls=self._context(bundle, self._user(target)),
             server_hostname=target.name,
             address=(target.address.host, target.address.port),
         )
         self._transports[key] = transport
         return transport
 
-    def _context(self, bundle: str) -> ssl.SSLContext:
-        known = self._contexts.get(bundle)
+    def _user(self, target: _Target) -> WebhookUser:
+        return self._users.for_host(target.name, target.port) if self._users is not None else NOBODY
+
+    def _context(self, bundle: str, user: WebhookUser) -> ssl.SSLContext:
+        known = self._contexts.get((bundle, user.certificate))
         if known is None:
             try:
                 decoded = base64.b64decode(bundle, validate=True)
@@ -178,7 +187,10 @@ class WebhookCaller:
                 raise CallFailed("unable to load root certificates: illegal base64 data") from failure
             if len(self._contexts) >= MAX_TRANSPORTS:
                 self._contexts.clear()
-            known = self._contexts[bundle] = client_context(decoded)
+            known = client_context(decoded)
+            if user.certificate:
+                load_certificate(known, user.certificate, user.key)
+            self._contexts[bundle, user.certificate] = known
         return known
 
     def close(self) -> None:

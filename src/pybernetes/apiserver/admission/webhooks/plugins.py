@@ -65,7 +65,8 @@ class _Webhooks(Plugin):
     def __init__(self, context: AdmissionContext, caller: WebhookCaller | None = None) -> None:
         super().__init__(context)
         rng = context.settings.get("rng") or random.Random()
-        self._caller = caller or WebhookCaller(ServiceResolver(context.reader, rng), context.clock)
+        users = context.settings.get(f"users-of-{self.name}")
+        self._caller = caller or WebhookCaller(ServiceResolver(context.reader, rng), context.clock, users)
         self._equivalents: Equivalents | None = context.settings.get("equivalents")
         self._metrics: AdmissionMetrics = context.settings.get("metrics") or AdmissionMetrics()
         self._hooks: tuple[Hook, ...] | None = None
