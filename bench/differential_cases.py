@@ -94,6 +94,7 @@ def all_cases() -> Iterator[Case]:
     yield from applying()
     yield from deleting()
     yield from validation()
+    yield from devices()
     yield from subresources()
     yield from documents()
     yield delete("teardown", f"/api/v1/namespaces/{NS}", status_only=True)
@@ -649,6 +650,42 @@ def validation() -> Iterator[Case]:
 
     for name, path, body in wrong_objects(NS):
         yield post(f"validation/{name}", f"{path}?dryRun=All", body)
+
+
+def devices() -> Iterator[Case]:
+    """resource.k8s.io: creates that are wrong in one thing, updates of what is good, allocations."""
+    from differential_devices import BASE, CLAIM, CLASS, DEVICE, OPAQUE, SLICE, claim_updates, wrong_devices
+
+    for number, (name, path, body) in enumerate(wrong_devices(NS)):
+        named = body if body["metadata"].get("name") else {**body, "metadata": meta("wrong")}
+        yield post(f"devices/{number} {name}", f"{path}?dryRun=All", named)
+    claims = f"{BASE}/namespaces/{NS}/resourceclaims"
+    yield post("devices/claim", claims, {**CLAIM, "metadata": meta("claim")})
+    yield get("devices/claim table", f"{claims}/claim", accept=TABLE)
+    yield post("devices/template", f"{claims}templates", {
+        "metadata": meta("template"), "spec": {"metadata": {"labels": LABELS}, "spec": CLAIM["spec"]}})  # fmt: skip
+    yield post("devices/class", f"{BASE}/deviceclasses", {**CLASS, "metadata": meta("class")})
+    yield post("devices/slice", f"{BASE}/resourceslices", {**SLICE, "metadata": meta("slice")})
+    for kind, value in (("resourceclaims/claim", {"devices": {}}), ("resourceclaimtemplates/template", {"spec": {}})):
+        yield patch(
+            f"devices/change {kind}", f"{BASE}/namespaces/{NS}/{kind}", {"spec": None} if not value else {"spec": value}
+        )
+        yield patch(f"devices/clear {kind}", f"{BASE}/namespaces/{NS}/{kind}", {"spec": None})
+    yield patch("devices/class changed", f"{BASE}/deviceclasses/class", {"spec": {"config": [OPAQUE, OPAQUE]}})
+    yield patch("devices/class wrong", f"{BASE}/deviceclasses/class", {"spec": {"selectors": [{}]}})
+    for change in (
+        {"driver": "other"},
+        {"nodeName": "m"},
+        {"nodeName": None},
+        {"pool": {"name": "q"}},
+        {"devices": [DEVICE, DEVICE]},
+    ):
+        yield patch(f"devices/slice changed {change}"[:60], f"{BASE}/resourceslices/slice", {"spec": change})
+    yield get("devices/slices by driver", f"{BASE}/resourceslices?fieldSelector=spec.driver%3Dd.example.com")
+    for name, status in claim_updates():
+        yield patch(f"devices/status {name}", f"{claims}/claim/status", {"status": status})
+    yield delete("devices/delete claim", f"{claims}/claim")
+    yield delete("devices/delete slice", f"{BASE}/resourceslices/slice")
 
 
 def subresources() -> Iterator[Case]:

@@ -117,7 +117,7 @@ def request(user, method, target, body=None, **headers):
     if user:
         lines.append(f"Authorization: Bearer token-of-{user}")
     if body is not None:
-        lines.append("Content-Type: application/json")
+        lines.append(f"Content-Type: {headers.pop('content_type', 'application/json')}")
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
     return ("\r\n".join(lines) + "\r\n\r\n").encode() + data
 

@@ -96,7 +96,11 @@ def compose(store: Store, clock: Clock, rng: random.Random, options: Options) ->
     settings |= options.admission_settings
     context = AdmissionContext(server.objects, request, authorizer, clock, settings)
     plugins = admission.build_chain(
-        context, options.enable_admission, options.disable_admission, rbac=authorization.rbac
+        context,
+        options.enable_admission,
+        options.disable_admission,
+        rbac=authorization.rbac,
+        extra=[admission.DeviceAccess(context)],
     )
     reviews = Reviews(authentication, authorization, clock, issuer)
     server.install(

@@ -170,6 +170,7 @@ class Writer:
             request.user,
             options_object(operation, options),
             options.dry_run,
+            verb=info.verb,
         )
 
     # -- update -----------------------------------------------------------------------------------------------------

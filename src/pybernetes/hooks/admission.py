@@ -40,6 +40,8 @@ class AdmissionAttributes:
     """Zero-argument coroutine functions, called where a later step refuses the write (quota gives back its charge)."""
     remembered: dict[str, Any] = field(default_factory=dict)
     """What plugins keep, by their names, where they are called more than once for one write."""
+    verb: str = ""
+    """Of the request (``update``, ``patch``), where it is one for an object."""
 
 
 class Requester(Protocol):

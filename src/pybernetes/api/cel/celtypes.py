@@ -40,6 +40,8 @@ class ObjectField:
 
 DYN, ERROR, NULL = Type("dyn"), Type("error", name="!error!"), Type("null")
 BOOL, INT, UINT, DOUBLE = Type("bool"), Type("int"), Type("uint"), Type("double")
+ANY = Type("dyn", name="google.protobuf.Any")
+"""Any type, as messages about maps and lists of it name it."""
 STRING, BYTES = Type("string"), Type("bytes")
 TIMESTAMP, DURATION = Type("timestamp"), Type("duration")
 TYPE = Type("type")

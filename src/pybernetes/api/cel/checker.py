@@ -165,7 +165,7 @@ class Checker:
 
     def infer(self, node: Expr) -> Type:
         self.nodes.append(node)
-        node.type = _INFER[type(node)](self, node)
+        node.type = _plain(_INFER[type(node)](self, node))
         return node.type
 
     def lookup(self, name: str) -> Type | None:
@@ -438,20 +438,31 @@ class Checker:
 
     def bind(self, node: Bind) -> Type:
         operand = self.types.resolve(self.infer(node.value))
+        if node.kind == "bind":
+            return self._bound(node, operand)
         inner: Type = DYN
         if operand.kind == "optional":
             inner = operand.parameters[0]
         elif operand.kind not in ("dyn", "error"):
             self.error(node.value.offset, self._no_overload("hasValue", [operand], member=True))
-        self.scopes.append({node.variable: inner})
-        body = self.infer(node.body)
-        self.scopes.pop()
+        body = self._bound(node, inner)
         if node.kind == "optMap":
             return t.optional_of(body)
         resolved = self.types.resolve(body)
         if resolved.kind not in ("optional", "dyn", "error"):
             self.error(node.offset, f"expected type 'optional_type' but found '{self.types.final(body)}'")
         return body
+
+    def _bound(self, node: Bind, value: Type) -> Type:
+        self.scopes.append({node.variable: _plain(value)})
+        body = self.infer(node.body)
+        self.scopes.pop()
+        return body
+
+
+def _plain(type_: Type) -> Type:
+    """A value of any type by itself is dyn; only inside of other types it keeps its name."""
+    return DYN if type_.kind == "dyn" else type_
 
 
 def qualified_name(node: Expr) -> str:

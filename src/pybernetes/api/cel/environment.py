@@ -42,10 +42,12 @@ class Environment:
     functions: Mapping[str, Function] = field(default_factory=standard)
     objects: Mapping[str, Type] = field(default_factory=dict)
     """Types that struct literals (``Object{...}``) make."""
+    bindings: bool = False
+    """Whether ``cel.bind`` is known."""
 
     def compile(self, source: str) -> Program:
         """Raises CompileError."""
-        tree = parse(source)
+        tree = parse(source, bindings=self.bindings)
         checker = Checker(self.variables, self.functions, self.objects)
         type_ = checker.check(tree, source)
         issues = [issue for node in checker.nodes for issue in _literal_issues(node)]

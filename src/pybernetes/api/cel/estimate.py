@@ -209,6 +209,8 @@ class _Estimator(Sizes):
         self.push(node.variable, Local(self.path(node.value), self.size(node.value)))
         body = self.cost(node.body)
         self.pop(node.variable)
+        if node.kind == "bind":
+            return operand + fixed(11) + body
         present = fixed(10) + operand + ONE + body + (ONE if node.kind == "optMap" else ZERO)
         return operand + ONE + (present | ONE)
 

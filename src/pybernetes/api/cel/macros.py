@@ -1,4 +1,4 @@
-"""Macros: calls that are syntax. ``has``, the comprehensions of one and two variables, ``optMap``, ``sortBy``."""
+"""Macros: calls that are syntax. ``has``, the comprehensions of one and two variables, ``optMap``, ``sortBy``, ``cel.bind``."""
 
 from __future__ import annotations
 
@@ -74,6 +74,15 @@ def _transform(offset: int, name: str, target: Expr, args: list[Expr]) -> Expr:
 def _bind(offset: int, name: str, target: Expr, args: list[Expr]) -> Expr:
     message = f"{name}() variable name must be a simple identifier"
     return Bind(offset, name, _variable(args[0], message), target, args[1])
+
+
+def expand_bind(offset: int, name: str, target: Expr | None, args: list[Expr]) -> Expr | None:
+    """``cel.bind(variable, value, body)``, which only some environments have."""
+    if name != "bind" or len(args) != 3 or not isinstance(target, Ident) or target.name != "cel":
+        return None
+    return Bind(
+        offset, name, _variable(args[0], "cel.bind() variable names must be simple identifiers"), args[1], args[2]
+    )
 
 
 def _sort_by(offset: int, name: str, target: Expr, args: list[Expr]) -> Expr:

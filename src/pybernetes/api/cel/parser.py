@@ -66,13 +66,13 @@ class _Syntax(Exception):
         self.issue = Issue(offset, message)
 
 
-def parse(source: str) -> Expr:
-    """The syntax tree of an expression. Raises CompileError."""
+def parse(source: str, *, bindings: bool = False) -> Expr:
+    """The syntax tree of an expression, with ``cel.bind`` where there are bindings. Raises CompileError."""
     if len(source) > MAX_LENGTH:
         words = f"expression code point size exceeds limit: size: {len(source)}, limit {MAX_LENGTH}"
         raise CompileError(f"ERROR: <input>:-1:0: {words}")
     try:
-        return _Parser(_tokens(source), len(source)).whole()
+        return _Parser(_tokens(source), len(source), bindings).whole()
     except _Syntax as failure:
         raise CompileError(render([failure.issue], source)) from None
     except RecursionError:
@@ -172,8 +172,9 @@ def _escape(source: str, start: int, at: int, out: Any) -> int:
 
 
 class _Parser:
-    def __init__(self, tokens: list[Token], length: int) -> None:
+    def __init__(self, tokens: list[Token], length: int, bindings: bool) -> None:
         self.tokens = tokens
+        self.bindings = bindings
         self.at = 0
         self.depth = 0
         self.length = length
@@ -308,7 +309,8 @@ class _Parser:
 
     def call(self, offset: int, name: str, target: Expr | None, args: list[Expr]) -> Expr:
         try:
-            expanded = macros.expand(offset, name, target, args)
+            bound = macros.expand_bind(offset, name, target, args) if self.bindings else None
+            expanded = bound or macros.expand(offset, name, target, args)
         except macros.MacroError as failure:
             raise _Syntax(failure.offset, str(failure)) from None
         return expanded if expanded is not None else Call(offset, name, target, args)

@@ -19,7 +19,7 @@ from .running import MISSING, CostExceeded, Eval, Run, spend
 from .syntax import Bind, Call, CompileError, Expr, Ident, ListExpr, Literal, Macro, MapExpr, Select, StructExpr
 from .values import CelError, NoSuchOverload, OptionalValue, TypeValue, equal
 
-LIST_COST, MAP_COST, STRUCT_COST = 10, 30, 40
+LIST_COST, MAP_COST, STRUCT_COST, BIND_COST = 10, 30, 40, 10
 
 
 class ProgramError(CompileError):
@@ -344,6 +344,8 @@ class Builder:
         slot = self.local(node.variable)
         body = self.build(node.body)
         self.names = before
+        if node.kind == "bind":
+            return _binding(slot, operand, body)
         wraps = node.kind == "optMap"
 
         def apply(run: Run) -> Any:
@@ -361,6 +363,17 @@ class Builder:
             return OptionalValue(True, result) if wraps else result
 
         return apply
+
+
+def _binding(slot: int, operand: Eval, body: Eval) -> Eval:
+    """``cel.bind``: upstream folds over an empty list, and that has a price."""
+
+    def apply(run: Run) -> Any:
+        run.slots[slot] = operand(run)
+        spend(run, BIND_COST)
+        return body(run)
+
+    return apply
 
 
 def _is_attribute(node: Expr) -> bool:

@@ -21,6 +21,8 @@ class Issue:
     message: str
 
     def render(self, source: str) -> str:
+        if not source:
+            return f"ERROR: <input>:1:0: {self.message}"
         line = source.count("\n", 0, self.offset) + 1
         start = source.rfind("\n", 0, self.offset) + 1
         column = self.offset - start
@@ -108,7 +110,7 @@ class Macro(Expr):
 
 @dataclass(slots=True, eq=False)
 class Bind(Expr):
-    """``optMap`` and its like: a variable bound in a body, where the operand has a value."""
+    """``cel.bind``; ``optMap`` and its like, which have the body only where the operand has a value."""
 
     kind: str
     variable: str

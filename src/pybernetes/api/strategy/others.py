@@ -384,7 +384,18 @@ def _devices(status: Mapping[str, Any]) -> set[tuple[Any, ...]]:
     return {_device_key(r) for r in results}
 
 
+_ALPHA_ATTRIBUTES = ("bools", "ints", "strings", "versions")
+
+
 class ResourceSliceStrategy(_Spec):
+    def prepare_for_create(self, obj: Obj, *, user: Mapping[str, Any] | None = None) -> None:
+        super().prepare_for_create(obj, user=user)
+        _drop_alpha(obj)
+
+    def prepare_for_update(self, new: Obj, old: Obj, *, now: str = "") -> None:
+        super().prepare_for_update(new, old, now=now)
+        _drop_alpha(new)
+
     def warnings_on_create(self, obj: Obj) -> list[str]:
         from .warnings import resource_slice_warnings
 
@@ -392,6 +403,15 @@ class ResourceSliceStrategy(_Spec):
 
     def warnings_on_update(self, obj: Obj, old: Obj) -> list[str]:
         return self.warnings_on_create(obj)
+
+
+def _drop_alpha(obj: Mapping[str, Any]) -> None:
+    """What is behind gates that v1.36 has off: lists as attributes, devices that stand for a node's own resources."""
+    for device in (obj.get("spec") or {}).get("devices") or ():
+        device.pop("nodeAllocatableResourceMappings", None)
+        for attribute in (device.get("attributes") or {}).values():
+            for field in _ALPHA_ATTRIBUTES:
+                attribute.pop(field, None)
 
 
 _ADMISSION = "admissionregistration.k8s.io"

@@ -45,6 +45,8 @@ def _families() -> list[Any]:
         certificates,
         core,
         custom,
+        device_claims,
+        device_slices,
         discovery,
         events,
         flowcontrol,
@@ -62,7 +64,7 @@ def _families() -> list[Any]:
 
     first = [pods, core, services, persistent_volumes, quotas, events, workloads, jobs]
     second = [autoscaling, policies, rbac, discovery, networking, storage, flowcontrol, certificates]
-    return [*first, *second, admission, aggregation, custom]
+    return [*first, *second, admission, aggregation, custom, device_claims, device_slices]
 
 
 _RBAC = "rbac.authorization.k8s.io"

@@ -58,6 +58,20 @@ def canonical_cidr(text: str, path: str) -> Errors:
     return found
 
 
+def interface_address(text: str, path: str) -> Errors:
+    """An address with the length of its network's prefix, in canonical form."""
+    parsed = parse_cidr_sloppy(text)
+    if parsed is None:
+        words = "must be a valid address in CIDR form, (e.g. 10.9.8.7/24 or 2001:db8::1/64)"
+        return [invalid_value(path, text, words)]
+    address, prefix = parsed[0], parsed[1].prefixlen
+    if is_mapped(address) and prefix >= 96:
+        canonical = f"{str(address).rpartition(':')[2]}/{prefix - 96}"
+    else:
+        canonical = f"{address}/{prefix}"
+    return [] if text == canonical else [invalid_value(path, text, f'must be in canonical form ("{canonical}")')]
+
+
 def is_dual_stack(texts: Iterable[str]) -> bool:
     """Whether both families are among these addresses or CIDRs."""
     versions = set()

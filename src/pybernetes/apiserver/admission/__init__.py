@@ -10,10 +10,13 @@ from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING
 
 from ...hooks import installed
+from .deviceaccess import DeviceAccess
 
 if TYPE_CHECKING:
     from ...hooks.admission import AdmissionContext, AdmissionPlugin
     from ..authz.rbac import RbacAuthorizer
+
+__all__ = ["ORDER", "DeviceAccess", "build_chain"]
 
 Factory = "Callable[[AdmissionContext], AdmissionPlugin]"
 
