@@ -316,6 +316,12 @@ async def test_nobody_grants_what_he_has_not(attacked):
         lines += f"Content-Type: application/{form}\r\nContent-Length: {len(data)}\r\n\r\n"
         [(status, _)] = await attacked.raw(lines.encode() + data)
         assert status == 403, form
+        assert attacked.record()["responseStatus"]["code"] == 403
+    data = orjson.dumps([{"op": "add", "path": "/rules", "value": all_rights}])
+    lines = f"PATCH {target} HTTP/1.1\r\nHost: api\r\nAuthorization: Bearer token-of-alice\r\n"
+    lines += f"Content-Type: application/json-patch+json\r\nContent-Length: {len(data)}\r\n\r\n"
+    [(status, answer)] = await attacked.raw(lines.encode() + data)
+    assert (status, b"is attempting to grant RBAC permissions not currently held" in answer) == (403, True)
     missing = {**binding, "roleRef": {**admin, "name": "is-made-later"}}
     assert (await attacked.ask("alice", "POST", f"{rbac}/clusterrolebindings", missing))[0] in (403, 404)
 
@@ -337,6 +343,8 @@ async def test_a_kubelet_reaches_no_other_nodes_secrets(attacked):
     assert status == 403 and "no relationship found between node 'n1' and this object" in body["message"]
     watch = "/api/v1/namespaces/default/secrets?watch=1&fieldSelector=" + quote("metadata.name=jewels")
     assert (await attacked.as_certified(kubelet("n1"), "GET", watch))[0] == 403
+    record = attacked.record()
+    assert (record["user"]["username"], record["responseStatus"]["code"]) == ("system:node:n1", 403)
     assert (await attacked.as_certified(kubelet("n1"), "GET", "/api/v1/namespaces/default/secrets"))[0] == 403
     assert (await attacked.as_certified(kubelet("n1"), "GET", "/api/v1/pods?fieldSelector=spec.nodeName%3Dn2"))[
         0

@@ -1,6 +1,7 @@
 """Client certificates from the handshake to the answer: whoever shows a bad one is told 401 by HTTP, and it is recorded."""
 
 import asyncio
+import ipaddress
 import ssl
 from contextlib import asynccontextmanager
 
@@ -13,6 +14,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from pybernetes.apiserver.authn import chains
 from pybernetes.apiserver.handshake import ServingTLS, first_certificate
 from pybernetes.apiserver.http import HttpServer
 from pybernetes.client import signing
@@ -31,7 +33,19 @@ def self_signed():
     return authority.pem, signing.key_to_pem(authority.key)
 
 
-def intermediate(parent, name="middle", *, ca=True, path_length=None, sign=True, usages=(), constrained=False, now=NOW):
+def intermediate(
+    parent,
+    name="middle",
+    *,
+    ca=True,
+    path_length=None,
+    sign=True,
+    usages=(),
+    permitted=(),
+    excluded=(),
+    critical=True,
+    now=NOW,
+):
     """An authority below another one."""
     key = signing.new_key()
     moment = signing._moment
@@ -48,9 +62,8 @@ def intermediate(parent, name="middle", *, ca=True, path_length=None, sign=True,
     )
     if usages:
         builder = builder.add_extension(x509.ExtendedKeyUsage(usages), False)
-    if constrained:
-        names = x509.NameConstraints([x509.DNSName("example.com")], None)
-        builder = builder.add_extension(names, True)
+    if permitted or excluded:
+        builder = builder.add_extension(x509.NameConstraints(permitted or None, excluded or None), critical)
     return signing.Authority(builder.sign(parent.key, hashes.SHA256()), key)
 
 
@@ -161,7 +174,8 @@ async def test_a_chain_leads_to_an_authority(tmp_path):
         {"ca": False},
         {"sign": False},
         {"usages": [ExtendedKeyUsageOID.SERVER_AUTH]},
-        {"constrained": True},
+        {"permitted": [x509.DirectoryName(x509.Name([]))]},
+        {"permitted": [x509.DNSName("example.com")], "names": ("example.org",)},
         {"now": NOW + 7200},
     ],
 )
@@ -176,8 +190,9 @@ async def test_an_intermediate_signs_only_as_it_may(tmp_path, limits):
             assert attacked.record()["responseStatus"]["code"] == found
             return found
 
+        subject = signing.Subject("root", ("system:masters",), limits.pop("names", ()))
         middle = intermediate(CA, **limits)
-        assert await status(issued(middle), middle) == 401
+        assert await status(issued(middle, subject), middle) == 401
         none_below = intermediate(CA, path_length=0)
         lower = intermediate(none_below, "lower")
         assert await status(issued(none_below), none_below) == 200
@@ -185,6 +200,64 @@ async def test_an_intermediate_signs_only_as_it_may(tmp_path, limits):
         # Any client certificate of the cluster's is no authority, whatever it signs.
         jane = signing.load_authority(*issued(CA, signing.Subject("jane")))
         assert await status(issued(jane), jane) == 401
+
+
+DNS, MAIL, URI = x509.DNSName, x509.RFC822Name, x509.UniformResourceIdentifier
+
+
+def address(text):
+    return x509.IPAddress(ipaddress.ip_network(text) if "/" in text else ipaddress.ip_address(text))
+
+
+@pytest.mark.parametrize(
+    ("names", "limits", "accepted"),
+    [
+        ([], {"permitted": [DNS("example.com")]}, True),
+        ([DNS("a.example.com")], {"permitted": [DNS("example.com")]}, True),
+        ([DNS("EXAMPLE.com")], {"permitted": [DNS("example.com")]}, True),
+        ([DNS("example.com")], {"permitted": [DNS(".example.com")]}, False),
+        ([DNS("notexample.com")], {"permitted": [DNS("example.com")]}, False),
+        ([DNS("a.example.com"), DNS("b.org")], {"permitted": [DNS("example.com")]}, False),
+        ([DNS("b.org")], {"permitted": [DNS("example.com")], "critical": False}, False),
+        ([DNS("b.org")], {"excluded": [DNS("example.com")]}, True),
+        ([DNS("a.example.com")], {"excluded": [DNS("example.com")]}, False),
+        ([DNS("anything")], {"excluded": [DNS("")]}, False),
+        ([DNS("b.org")], {"permitted": [MAIL("example.com")]}, True),
+        ([MAIL("jane@example.com")], {"permitted": [MAIL("example.com")]}, True),
+        ([MAIL("jane@example.com")], {"permitted": [MAIL("john@example.com")]}, False),
+        ([MAIL("jane@other.com")], {"permitted": [MAIL("example.com")]}, False),
+        ([URI("https://a.example.com/x")], {"permitted": [URI("example.com")]}, True),
+        ([URI("https://10.0.0.1/x")], {"permitted": [URI("example.com")]}, False),
+        ([URI("spiffe:nothing")], {"excluded": [URI("example.com")]}, False),
+        ([address("10.1.2.3")], {"permitted": [address("10.0.0.0/8")]}, True),
+        ([address("11.1.2.3")], {"permitted": [address("10.0.0.0/8")]}, False),
+        ([address("::1")], {"permitted": [address("10.0.0.0/8")]}, False),
+        ([address("10.1.2.3")], {"excluded": [address("10.1.0.0/16")]}, False),
+    ],
+)
+def test_names_that_an_authority_allows(names, limits, accepted):
+    """The authority two steps above, with another one between."""
+    constrained = intermediate(CA, **limits)
+    lower = intermediate(constrained, "lower")
+    pem, _ = signing.issue(lower, ROOT, signing.CLIENT_USAGES, now=NOW, lifetime=3600.0)
+    if names:
+        key = signing.new_key()
+        plain = signing.load_certificate(pem)
+        builder = (
+            x509.CertificateBuilder(plain.issuer, plain.subject, key.public_key(), x509.random_serial_number())
+            .not_valid_before(plain.not_valid_before_utc)
+            .not_valid_after(plain.not_valid_after_utc)
+            .add_extension(x509.SubjectAlternativeName(names), False)
+        )
+        leaf = builder.sign(lower.key, hashes.SHA256())
+    else:
+        leaf = signing.load_certificate(pem)
+    between = [constrained.certificate, lower.certificate]
+    if accepted:
+        assert chains.verify(leaf, between, [CA.certificate], NOW)[-1] == CA.certificate
+    else:
+        with pytest.raises(chains.CertificateError, match="x509: certificate signed by unknown authority"):
+            chains.verify(leaf, between, [CA.certificate], NOW)
 
 
 async def test_what_is_no_authority_gets_nobody_through_the_handshake(tmp_path):

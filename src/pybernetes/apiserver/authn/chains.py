@@ -1,7 +1,7 @@
 """From a client's certificate to an authority: which certificates lead there, and whether each may.
 
 The rules are those of Go's ``crypto/x509`` as kube-apiserver uses it: every certificate on the way is valid now and may sign, no
-usage that one of them denies comes back below it, nobody has more authorities below than it allows.
+usage that one of them denies comes back below it, nobody has more authorities below than it allows, nor names.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 
 from .jwt import TokenError
+from .nameconstraints import is_understood, permits
 
 MAX_DEPTH = 8
 _ALLOWED_USAGES = {ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}
@@ -27,7 +28,6 @@ _UNDERSTOOD = {
     ExtensionOID.CERTIFICATE_POLICIES,
     ExtensionOID.AUTHORITY_INFORMATION_ACCESS,
 }
-"""Name constraints are not: who sets them means to limit, so a chain with them ends here."""
 
 
 class CertificateError(TokenError):
@@ -66,10 +66,10 @@ def _chains(
         return
     child = below[-1]
     for authority in authorities:
-        if _signs(authority, child, len(below) - 1, now):
+        if _signs(authority, child, len(below) - 1, now) and permits(authority, below):
             yield (*below, authority)
     for candidate in intermediates:
-        if candidate not in below and _signs(candidate, child, len(below) - 1, now):
+        if candidate not in below and _signs(candidate, child, len(below) - 1, now) and permits(candidate, below):
             yield from _chains((*below, candidate), intermediates, authorities, now)
 
 
@@ -110,7 +110,9 @@ def _may_be_client(certificate: x509.Certificate) -> bool:
 
 def _check_understood(certificate: x509.Certificate) -> None:
     for extension in certificate.extensions:
-        if extension.critical and extension.oid not in _UNDERSTOOD:
+        if not extension.critical or extension.oid in _UNDERSTOOD:
+            continue
+        if not isinstance(extension.value, x509.NameConstraints) or not is_understood(extension.value):
             raise CertificateError("x509: unhandled critical extension")
 
 
