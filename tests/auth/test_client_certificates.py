@@ -276,3 +276,18 @@ def test_certificate_messages(version_1_3):
     for end in range(len(whole)):
         assert first_certificate(whole[:end], version_1_3) == b""
     assert first_certificate(b"\x0b\0\0\0" + context + b"\x00\x00\x00", version_1_3) == b""
+
+
+async def test_what_ended_connections_leave_is_collected(tmp_path, monkeypatch):
+    """They are cycles of the event loop's own, old by then: only a pass of everything finds them."""
+    collected = asyncio.Event()
+    monkeypatch.setattr("pybernetes.apiserver.http.SWEEP", 0.0)
+    monkeypatch.setattr("pybernetes.apiserver.http.WORTH_COLLECTING", 3)
+    monkeypatch.setattr("pybernetes.apiserver.http.collect_ended", collected.set)
+    async with tls_server(tmp_path) as (_, front):
+        for _ in range(3):
+            assert not collected.is_set()
+            await ask(front, issued(CA))
+        async with CLOCK.timeout(10):
+            await collected.wait()
+        assert front.ended == 0
