@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..api.errors import StatusError
 from ..api.resources import GVR
 from ..hooks.admission import AdmissionAttributes, AdmissionPlugin
+from .committing import Unconfirmed
 from .request import Request
 
 
@@ -37,9 +39,15 @@ class AdmissionChain:
             await plugin.validate(attributes)
 
 
-async def roll_back(attributes: AdmissionAttributes) -> None:
-    """A later step refused the write: what admission had reserved for it is given back, newest first."""
+async def roll_back(attributes: AdmissionAttributes, failure: StatusError | None = None) -> None:
+    """A later step refused the write: what admission had reserved for it is given back, newest first.
+
+    Where the write may have happened it stays reserved: giving what is in use to others would be worse than a leak, which
+    quota's controller and the repairing of Services find.
+    """
     rollbacks, attributes.rollbacks = attributes.rollbacks, []
+    if isinstance(failure, Unconfirmed):
+        return
     for rollback in reversed(rollbacks):
         await rollback()
 

@@ -1,4 +1,4 @@
-"""Cluster IPs and node ports of Services: given out on create and update, taken back on deletion.
+"""Cluster IPs of Services: given out on create and update, taken back on deletion. Node ports are in ``nodeports``.
 
 Every cluster IP in use has an ``IPAddress`` object, whose name makes it unique in the cluster, also among several API
 servers. Addresses are taken at random from the upper part of a range; the lower part is left to people who ask for one.
@@ -15,16 +15,18 @@ from typing import Any, Protocol
 from ..api.errors import FieldError, StatusError, internal_error, invalid, invalid_value
 from ..api.ips import parse_ip_sloppy
 from ..api.meta import Object
-from ..api.resources import GVR, IP_ADDRESSES, SERVICE_CIDRS, SERVICES
+from ..api.resources import GVR, IP_ADDRESSES, SERVICE_CIDRS
 from ..api.strategy.services import (
     keep_allocated_values,
     needs_cluster_ip,
-    needs_health_check_port,
-    needs_node_port,
     normalize_cluster_ips,
 )
+from ..concurrency import logger
 from ..hooks.admission import AdmissionAttributes
+from .nodeports import NodePorts, ports_of
 from .registry import Resource
+
+log = logger("apiserver.allocation")
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 V4, V6 = "IPv4", "IPv6"
@@ -68,14 +70,12 @@ class ServiceAllocator:
         delete: Delete,
         rng: random.Random,
         ranges: Sequence[str],
-        node_ports: tuple[int, int],
+        ports: NodePorts,
     ) -> None:
         self._objects, self._create, self._delete = objects, create, delete
         self._rng = rng
         self._ranges = [ipaddress.ip_network(r.strip(), strict=False) for r in ranges]
-        self._low, self._high = node_ports
-        self._reserved: set[tuple[str, int]] = set()
-        """Node ports of writes under way."""
+        self.ports = ports
 
     # -- the hook ---------------------------------------------------------------------------------------------------
 
@@ -91,17 +91,25 @@ class ServiceAllocator:
             return  # validation, which comes next, has the words for it
         self._families(new, old)
         await self._addresses(new, old, attributes)
-        self._ports(new, old, attributes)
+        await self.ports.allocate(new, old, attributes)
 
     async def after(self, resource: Resource, new: Object, old: Object | None) -> None:
         """The write is done: what it let go of is free again."""
-        self._reserved.difference_update(_claims(new.get("spec") or {}))
         if old is not None:
-            kept = set(_addresses_of(new))
-            await self._release([a for a in _addresses_of(old) if a not in kept])
+            kept = set(addresses_of(new))
+            await self._let_go([a for a in addresses_of(old) if a not in kept])
+            await self.ports.release(ports_of(old) - ports_of(new), new)
 
     async def deleted(self, resource: Resource, obj: Object) -> None:
-        await self._release(_addresses_of(obj))
+        await self._let_go(addresses_of(obj))
+        await self.ports.release(ports_of(obj), obj)
+
+    async def _let_go(self, addresses: Iterable[str]) -> None:
+        """The Service is written already: what fails here is left to the repairing."""
+        try:
+            await self._release(addresses)
+        except StatusError as failure:
+            log.warning("cluster addresses not released", error=failure.message)
 
     # -- families ---------------------------------------------------------------------------------------------------
 
@@ -196,7 +204,7 @@ class ServiceAllocator:
         spec = service["spec"]
         if not needs_cluster_ip(spec) or (spec.get("clusterIPs") or [""])[0] == NONE:
             return
-        have = set(_addresses_of(old)) if old is not None else set()
+        have = set(addresses_of(old)) if old is not None else set()
         addresses = list(spec.get("clusterIPs") or [])
         for index, family in enumerate(spec.get("ipFamilies") or []):
             wanted = addresses[index] if index < len(addresses) else ""
@@ -225,7 +233,7 @@ class ServiceAllocator:
         for candidate in candidates:
             if self._objects.get(IP_ADDRESSES, "", candidate) is not None:
                 continue
-            if attributes.dry_run or await self._claim(candidate, family, service, attributes):
+            if attributes.dry_run or await self._claim(candidate, service, attributes):
                 return candidate
         if wanted:
             self._cannot(service, wanted, "provided IP is already allocated")
@@ -236,17 +244,9 @@ class ServiceAllocator:
         text = f"failed to allocate IP {address}: {why}"
         _refuse(service, [invalid_value("spec.clusterIPs", service["spec"].get("clusterIPs") or [], text)])
 
-    async def _claim(self, address: str, family: str, service: Object, attributes: AdmissionAttributes) -> bool:
-        metadata = service["metadata"]
-        parent = {"resource": "services", "namespace": metadata.get("namespace", ""), "name": metadata.get("name", "")}
-        claim: Object = {
-            "kind": "IPAddress",
-            "apiVersion": "networking.k8s.io/v1",
-            "metadata": {"name": address, "labels": {FAMILY_LABEL: family, MANAGED_LABEL: MANAGER}},
-            "spec": {"parentRef": parent},
-        }
+    async def _claim(self, address: str, service: Object, attributes: AdmissionAttributes) -> bool:
         try:
-            await self._create(IP_ADDRESSES, claim)
+            await self._create(IP_ADDRESSES, ip_address(address, service))
         except StatusError as failure:
             if failure.reason == "AlreadyExists":
                 return False
@@ -267,6 +267,10 @@ class ServiceAllocator:
                     raise
 
     def _networks(self, family: str) -> list[Network]:
+        version = 6 if family == V6 else 4
+        return [n for n in self.networks() if n.version == version]
+
+    def networks(self) -> list[Network]:
         """The ranges of the flags, and those of ServiceCIDR objects that are ready."""
         found = list(self._ranges)
         for cidr in self._objects.list(SERVICE_CIDRS):
@@ -276,8 +280,7 @@ class ServiceAllocator:
             if any(c.get("type") == "Ready" and c.get("status") == "False" for c in conditions):
                 continue
             found += [ipaddress.ip_network(c, strict=False) for c in (cidr.get("spec") or {}).get("cidrs") or []]
-        version = 6 if family == V6 else 4
-        return list(dict.fromkeys(n for n in found if n.version == version))
+        return list(dict.fromkeys(found))
 
     def _candidates(self, networks: list[Network]) -> Iterator[str]:
         for network in networks:
@@ -296,90 +299,20 @@ class ServiceAllocator:
         for offset in range(first, start):
             yield str(network[offset])
 
-    # -- node ports -------------------------------------------------------------------------------------------------
 
-    def _used_ports(self, service: Object) -> set[tuple[str, int]]:
-        own, used = service["metadata"].get("uid"), set(self._reserved)
-        for other in self._objects.list(SERVICES):
-            if other["metadata"].get("uid") != own:
-                used.update(_claims(other.get("spec") or {}))
-        return used
-
-    def _ports(self, service: Object, old: Object | None, attributes: AdmissionAttributes) -> None:
-        spec = service["spec"]
-        wants, check = needs_node_port(spec), needs_health_check_port(spec)
-        if not wants and not check and not any(p.get("nodePort") for p in spec.get("ports") or ()):
-            return
-        had = _claims((old or {}).get("spec") or {})
-        used = self._used_ports(service) - had
-        mine: dict[tuple[str, int], str] = {}
-        for index, port in enumerate(spec.get("ports") or ()):
-            protocol, number = port.get("protocol") or "TCP", port.get("nodePort") or 0
-            path = f"spec.ports[{index}].nodePort"
-            if number:
-                if (protocol, number) not in had:
-                    self._check_port(service, path, protocol, number, used, mine)
-            elif wants:
-                number = port["nodePort"] = self._free_port(service, protocol, used, mine, port.get("port"), spec)
-            if number:
-                mine[protocol, number] = path
-        if check and not spec.get("healthCheckNodePort"):
-            spec["healthCheckNodePort"] = self._free_port(service, "TCP", used, mine, None, spec)
-        elif check and ("TCP", spec["healthCheckNodePort"]) not in had:
-            self._check_port(service, "spec.healthCheckNodePort", "TCP", spec["healthCheckNodePort"], used, mine)
-        if not attributes.dry_run:
-            claims = _claims(spec) - had
-            self._reserved |= claims
-
-            async def release() -> None:
-                self._reserved -= claims
-
-            attributes.rollbacks.append(release)
-
-    def _check_port(
-        self, service: Object, path: str, protocol: str, number: int, used: set[tuple[str, int]], mine: Iterable[Any]
-    ) -> None:
-        why = ""
-        if not self._low <= number <= self._high:
-            why = f"provided port is not in the valid range. The range of valid ports is {self._low}-{self._high}"
-        elif (protocol, number) in used:
-            why = "provided port is already allocated"
-        if why:
-            _refuse(service, [invalid_value(path, number, why)])
-
-    def _free_port(
-        self,
-        service: Object,
-        protocol: str,
-        used: set[tuple[str, int]],
-        mine: dict[tuple[str, int], str],
-        port: int | None,
-        spec: dict[str, Any],
-    ) -> int:
-        # The same port by another protocol shares its number, as upstream does for DNS and its like.
-        for other in spec.get("ports") or ():
-            number = other.get("nodePort")
-            if port and number and other.get("port") == port and (other.get("protocol") or "TCP") != protocol:
-                if (protocol, number) not in used and (protocol, number) not in mine:
-                    return int(number)
-        taken = {n for _, n in used} | {n for _, n in mine}
-        count = self._high - self._low + 1
-        band = min(max(16, count // 32), 128) if count >= 32 else 0
-        free = [n for n in range(self._low + band, self._high + 1) if n not in taken]
-        free = free or [n for n in range(self._low, self._low + band) if n not in taken]
-        if not free:
-            raise internal_error("failed to allocate a nodePort: range is full")
-        return self._rng.choice(free)
+def ip_address(address: str, service: Object) -> Object:
+    """The object that says to whom an address belongs."""
+    metadata = service["metadata"]
+    parent = {"resource": "services", "namespace": metadata.get("namespace", ""), "name": metadata.get("name", "")}
+    return {
+        "kind": "IPAddress",
+        "apiVersion": "networking.k8s.io/v1",
+        "metadata": {"name": address, "labels": {FAMILY_LABEL: family_of(address), MANAGED_LABEL: MANAGER}},
+        "spec": {"parentRef": parent},
+    }
 
 
-def _claims(spec: dict[str, Any]) -> set[tuple[str, int]]:
-    claims = {((p.get("protocol") or "TCP"), p["nodePort"]) for p in spec.get("ports") or () if p.get("nodePort")}
-    if spec.get("healthCheckNodePort"):
-        claims.add(("TCP", spec["healthCheckNodePort"]))
-    return claims
-
-
-def _addresses_of(service: Object) -> list[str]:
+def addresses_of(service: Object) -> list[str]:
     """The cluster IPs that the service holds."""
     spec = service.get("spec") or {}
     if spec.get("type") == "ExternalName":

@@ -183,5 +183,9 @@ def removable(obj: Object, old: Object) -> bool:
     )
 
 
+class Unconfirmed(StatusError):
+    """The store did not answer: whether the write happened may be unknown."""
+
+
 def unavailable(failure: StoreUnavailable) -> StatusError:
-    return StatusError(503, "ServiceUnavailable", f"the store is unavailable: {failure}", retry_after=1)
+    return Unconfirmed(503, "ServiceUnavailable", f"the store is unavailable: {failure}", retry_after=1)

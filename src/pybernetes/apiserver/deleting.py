@@ -185,8 +185,8 @@ class Deleter:
             if entry is None:
                 raise not_found(gvr.group, gvr.resource, name)
             return await self._remove(resource, entry, options, attributes if admit else None)
-        except StatusError:
-            await roll_back(attributes)
+        except StatusError as failure:
+            await roll_back(attributes, failure)
             raise
         finally:
             note(request, attributes)

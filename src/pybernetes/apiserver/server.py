@@ -53,9 +53,11 @@ from .kinds import builtin_kind
 from .loopback import Loopback
 from .metrics import Metrics, gauge_lines
 from .negotiation import YAML
+from .nodeports import NodePorts
 from .reading import Reader
 from .registry import Registry, Resource
 from .rendering import Renderer, to_yaml
+from .repairing import ServiceRepair
 from .request import Handler, Request, RequestInfo, Response, page_not_found
 from .routing import route
 from .services import ServiceResolver
@@ -136,7 +138,7 @@ class ApiServer:
         self._bootstrap = Bootstrap(self.loopback, self.objects, store, clock, self.config)
         self._register_builtin()
         self.metrics = Metrics()
-        self.metrics.gauges.append(self._storage_gauges)
+        self.metrics.gauges += [self._storage_gauges, self.repair.lines]
         self._limit_requests()
         self.express = Express(self)
         self.definitions = Definitions(self.registry, self.hub, self.objects, self.loopback, self.deleter, rng)
@@ -196,10 +198,10 @@ class ApiServer:
             await self.loopback("DELETE", f"{gvr.path}/{gvr.resource}/{name}")
 
         config = self.config
-        allocator = ServiceAllocator(
-            self.objects, create, delete, self.rng, config.service_cluster_ip_ranges, config.service_node_port_range
-        )
+        ports = NodePorts(self.objects, self.store, self.rng, config.service_node_port_range)
+        allocator = ServiceAllocator(self.objects, create, delete, self.rng, config.service_cluster_ip_ranges, ports)
         self.writer.hooks[SERVICES] = self.deleter.hooks[SERVICES] = allocator
+        self.repair = ServiceRepair(allocator, self.objects, self.loopback, self.hub, self.rng)
 
     def _serve_paths(self) -> None:
         """What is served beside resources."""
@@ -321,8 +323,10 @@ class ApiServer:
                 group.create_task(self._compactions())
                 group.create_task(self.definitions.run())
                 group.create_task(self.aggregation.run())
-                if self.config.bootstrap and not self.store.single_writer:
-                    group.create_task(self._bootstrap.run())
+                if self.config.bootstrap:
+                    group.create_task(self.repair.run())
+                    if not self.store.single_writer:
+                        group.create_task(self._bootstrap.run())
                 if self.auditor is not None:
                     group.create_task(self.auditor.run())
                 for work in self.background:

@@ -162,8 +162,8 @@ class Subresources:
             await self._writer.admission.admit(attributes)
             await self._writer.admission.validate(attributes)
             await self._assign(info, resource, pod_name, binding, target["name"], options)
-        except StatusError:
-            await roll_back(attributes)
+        except StatusError as failure:
+            await roll_back(attributes, failure)
             raise
         return Response(201, SUCCESS)
 

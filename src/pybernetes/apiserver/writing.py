@@ -14,7 +14,7 @@ from ..hooks.admission import CREATE, UPDATE, AdmissionAttributes
 from ..hooks.identity import UserInfo
 from .admitting import AdmissionChain, note, roll_back
 from .body import decode_object
-from .committing import Committer
+from .committing import Committer, removable
 from .encoding import Entry
 from .metadata import (
     dedup_owner_references,
@@ -117,8 +117,8 @@ class Writer:
             if hook is not None and not options.dry_run:
                 await hook.after(resource, obj, None)
             return entry
-        except StatusError:
-            await roll_back(attributes)
+        except StatusError as failure:
+            await roll_back(attributes, failure)
             raise
         finally:
             note(request, attributes)
@@ -247,12 +247,15 @@ class Writer:
 
         try:
             entry = await self.committer.update(resource, info.namespace, info.name, attempt, dry_run=options.dry_run)
-        except StatusError:
+        except StatusError as failure:
             if tried:
-                await roll_back(tried.pop()[0])
+                await roll_back(tried.pop()[0], failure)
             raise
         if hook is not None and not options.dry_run:
-            await hook.after(resource, tried[-1][1], tried[-1][2])
+            _, new, old = tried[-1]
+            await hook.after(resource, new, old)
+            if removable(new, old):
+                await hook.deleted(resource, new)
         return entry
 
     def _check_preconditions(
@@ -314,8 +317,8 @@ class Writer:
             self._refuse(resource, info.name, errors)
             request.warnings += kind.warnings(new, old, info.subresource)
             await self.admission.validate(attributes)
-        except StatusError:
-            await roll_back(attributes)
+        except StatusError as failure:
+            await roll_back(attributes, failure)
             raise
         finally:
             note(request, attributes)
