@@ -160,6 +160,10 @@ Entry = bytes | tuple[Any, ...]
 def _encoded(entries: Sequence[Entry]) -> list[bytes]:
     """Lines, or several in one piece."""
     found: list[bytes] = []
+    if len({type(e) for e in entries}) == 1 and type(entries[0]) is tuple and len({id(e[0]) for e in entries}) == 1:
+        # By far most are notes of one maker.
+        lines = entries[0][0].lines
+        return [lines(entries[i : i + PIECE]) for i in range(0, len(entries), PIECE)]
     for maker, group in groupby(entries, _maker):
         if maker is None:
             found.extend(group)  # type: ignore[arg-type]
@@ -207,17 +211,29 @@ class BatchingLog:
         """Lines that nobody will read: more than may wait, or the file could not be written."""
 
     def add(self, entry: Entry) -> None:
-        if len(self._pending) >= self._max_pending:
+        pending = self._pending
+        waiting = len(pending)
+        if waiting >= self._max_pending:
             self.dropped += 1
             return
-        self._pending.append(entry)
+        pending.append(entry)
+        if not waiting or self._max_size:
+            self._tell()
+        elif self._ended:
+            self._write_rest()
+
+    def _tell(self) -> None:
+        """The first that waits wakes the writer, and the one that fills a batch."""
         if self._ended:
-            self.flush()
-            self._file.close()
-        elif not self._wake.is_set():
-            self._wake.set()
+            self._write_rest()
+            return
+        self._wake.set()
         if self._max_size and len(self._pending) >= self._max_size:
             self._full.set()
+
+    def _write_rest(self) -> None:
+        self.flush()
+        self._file.close()
 
     async def run(self) -> None:
         """Writes until cancelled, and then what is left."""

@@ -238,12 +238,16 @@ class Auditor:
         kept[1][agent, address, forwarded] = encoded
         return encoded
 
-    def time(self, moment: float) -> bytes:
-        second = int(moment)
+    def second(self, second: int) -> bytes:
+        """How times within a second begin."""
         if self._second[0] != second:
             text = datetime.fromtimestamp(second, UTC).strftime('"%Y-%m-%dT%H:%M:%S.')
             self._second = (second, text.encode())
-        return b'%b%06dZ"' % (self._second[1], int((moment - second) * 1e6))
+        return self._second[1]
+
+    def time(self, moment: float) -> bytes:
+        second = int(moment)
+        return b'%b%06dZ"' % (self.second(second), int((moment - second) * 1e6))
 
     def _place(self, request: Request, info: RequestInfo) -> tuple[bytes, bytes]:
         """(URI and verb, reference to the object) of a request, encoded; clients ask the same again and again."""

@@ -93,10 +93,14 @@ class ShortRecords:
         """The events of some notes. A request was received and answered in one go: one moment stands for both."""
         auditor, reasons = self.auditor, self._reasons
         events: list[bytes] = []
-        time, requests, append, join = auditor.time, auditor.requests, events.append, b"".join
+        requests, append, join = auditor.requests, events.append, b"".join
+        known, beginning = -1, b""
         for _, prepared, audit_id, moment, reason in notes:
             requests[prepared.level] += 1
-            stamp = time(moment)
+            second = int(moment)
+            if second != known:
+                known, beginning = second, auditor.second(second)
+            stamp = b'%b%06dZ"' % (beginning, int((moment - second) * 1e6))
             if prepared.received is not None:
                 before, after = prepared.received
                 append(join((before, audit_id, after, stamp, _STAGE_AT, stamp, b"}\n")))
