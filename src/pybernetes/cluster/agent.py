@@ -20,6 +20,7 @@ from .layout import Layout, Settings
 from .machine import Machine, NodeNetwork, enter
 
 if TYPE_CHECKING:
+    from ..client.rest import Client
     from ..concurrency import Clock
     from ..proxy.policies import PolicyProxy
 
@@ -71,7 +72,7 @@ async def run(layout: Layout, settings: Settings, place: NodeNetwork) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     runtime_settings = containerd_settings(layout, place)
     containerd = Containerd(runtime_settings, clock)
-    policies, components = _network(layout, settings, place, clock, rng, runtime_settings.cni_conf_dir)
+    policies, proxy_client, components = _network(layout, settings, place, clock, rng, runtime_settings.cni_conf_dir)
     async with asyncio.TaskGroup() as group:
         group.create_task(containerd.run())
         for component in components:
@@ -89,13 +90,20 @@ async def run(layout: Layout, settings: Settings, place: NodeNetwork) -> None:
         )
         kubelet.context.protect = policies.isolate
         group.create_task(kubelet.run())
-        group.create_task(KubeletServer(kubelet, kubelet_server_tls(layout, place)).run())
+        tls = kubelet_server_tls(layout, place)
+        group.create_task(KubeletServer(kubelet, tls).run())
+        if settings.joined_node:
+            from .renewal import renewals
+
+            clients = (kubelet_client, proxy_client)
+            for manager in renewals(directory, place.name, place.address, clients, tls, clock, rng):
+                group.create_task(manager.run())
 
 
 def _network(
     layout: Layout, settings: Settings, place: NodeNetwork, clock: Clock, rng: random.Random, cni_conf_dir: Path
-) -> tuple[PolicyProxy, list[Component]]:
-    """The network's components, with the one of the policies also by itself: the kubelet asks it for protection."""
+) -> tuple[PolicyProxy, Client, list[Component]]:
+    """The network's components; with them the one of the policies, which the kubelet asks for protection, and their client."""
     from ..client.informer import InformerFactory
     from ..client.kubeconfig import client_from_kubeconfig
     from ..dns.cluster_dns import ClusterDns
@@ -137,4 +145,4 @@ def _network(
         network=settings.network,
     )
     components: list[Component] = [factory, dns, proxy, policies, network]
-    return policies, components if settings.network == "none" else [*components, addresses]
+    return policies, proxy_client, components if settings.network == "none" else [*components, addresses]
