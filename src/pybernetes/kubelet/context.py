@@ -15,6 +15,7 @@ from .cri import CRIClient
 from .pod.naming import Dns
 from .pod.runtime_config import NodeSettings
 from .settings import KubeletSettings
+from .stats.meters import Meters
 
 
 @dataclass(slots=True)
@@ -34,6 +35,7 @@ class Context:
     services: Callable[[], Sequence[Object]] = lambda: ()
     protect: Callable[[Object, str], Awaitable[None]] | None = None
     """Awaited between a pod's getting its address and the start of its first container: network policies take hold here."""
+    meters: Meters = field(default_factory=Meters)
 
     def tell(self, pod: Object, kind: str, reason: str, message: str, *, container: str = "") -> None:
         """An event about a pod, or about one of its containers."""

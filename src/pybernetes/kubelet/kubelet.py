@@ -49,6 +49,7 @@ from .runtime_cache import RuntimeCache
 from .settings import KubeletSettings
 from .static_pods import StaticPods, mirror_of
 from .stats import Stats
+from .stats.own_metrics import operation_type
 from .status_manager import StatusManager
 from .syncing import PodSteps
 from .volumes.image import ImageMounts, mounts_images
@@ -57,6 +58,8 @@ from .volumes.tokens import TokenManager
 from .workers import PodWorkers
 
 log = logger("kubelet")
+
+RUNTIME_DURATION = "kubelet_runtime_operations_duration_seconds"
 
 _RUNTIME_CHECK, _NETWORK_CHECK = 5.0, 0.25
 _HOUSEKEEPING = 2.0
@@ -142,7 +145,9 @@ class Kubelet:
 
     def _build(self) -> None:
         settings, clock = self.settings, self.clock
-        self.cache = RuntimeCache(self.runtime, clock, self._runtime_changed)
+        meters = self.context.meters
+        self.runtime.took = lambda method, seconds: meters.observe(RUNTIME_DURATION, seconds, operation_type(method))
+        self.cache = RuntimeCache(self.runtime, clock, self._runtime_changed, meters)
         self.objects = ObjectCache(self.client, clock)
         tokens = TokenManager(self.client, clock, self._rng)
         self.volumes = VolumeManager(settings, self.objects, tokens, ImageMounts(self.runtime), clock)
@@ -168,7 +173,7 @@ class Kubelet:
             network_error=lambda: self._network,
             forget=self._forgotten,
         )
-        self.workers = PodWorkers(self.steps, clock)
+        self.workers = PodWorkers(self.steps, clock, meters)
         self.static = StaticPods(settings, clock, self._static_changed, self._static_gone)
         pause = settings.pod_infra_container_image or PAUSE_IMAGE
         self.cleaner = Cleaner(self.context, self.cache, self.images, self.workers.__contains__, pause)
@@ -321,6 +326,7 @@ class Kubelet:
         if rejection is not None:
             chosen = victims(pod, rejection, node, others)
             for victim in chosen:
+                self.context.meters.count("kubelet_preemptions", "")
                 message = "Preempted in order to admit critical pod"
                 self.context.tell(victim, WARNING, "Preempting", message)
                 self.kill(victim, {"phase": "Failed", "reason": "Preempting", "message": message}, grace=None)

@@ -230,6 +230,7 @@ class PodRuntime:
             config = self.sandbox_config(pod, actions.attempt)
             Path(config["log_directory"]).mkdir(parents=True, exist_ok=True, mode=0o755)
             handler = await self.runtime_handler(pod)
+            context.meters.count("kubelet_started_pods_total")
             identity = await context.cri.run_pod_sandbox(config, handler)
             return await self._cache.sandbox_made(uid_of(pod), identity)
         except (CRIError, NamingError, ConfigError, OSError) as failure:
@@ -239,6 +240,7 @@ class PodRuntime:
                 text = f"{failure}"
             context.tell(pod, WARNING, "FailedCreatePodSandBox", f"Failed to create pod sandbox: {text}")
             log.warning("sandbox not created", pod=full_name(pod), error=text)
+            context.meters.count("kubelet_started_pods_errors_total")
             outcome.ok = False
             outcome.later(RETRY)
             return None
@@ -415,7 +417,7 @@ class _Start:
         tell = self._owner.teller(self._pod, name)
         try:
             self._back_off(spec, tell)
-            await self._start(spec, tell)
+            await self._counted_start(spec, tell)
         except StartFailed as failure:
             if not failure.reason:
                 return False
@@ -437,6 +439,23 @@ class _Start:
             text = f"back-off {go_duration(waiting[1])} restarting failed container={name} pod={where}"
             raise StartFailed("CrashLoopBackOff", text, waiting[0])
         self._owner.backoff.next(key, ended.finished_at, now)
+
+    async def _counted_start(self, spec: Object, tell: Tell) -> None:
+        meters, kind = self._context.meters, self._container_type(spec["name"])
+        meters.count("kubelet_started_containers_total", kind)
+        try:
+            await self._start(spec, tell)
+        except StartFailed as failure:
+            meters.count("kubelet_started_containers_errors_total", kind, failure.reason)
+            raise
+
+    def _container_type(self, name: str) -> str:
+        """As the metrics name it."""
+        pod = self._pod["spec"]
+        for section, kind in (("initContainers", "init_container"), ("ephemeralContainers", "ephemeral_container")):
+            if any(c["name"] == name for c in pod.get(section) or ()):
+                return kind
+        return "container"
 
     async def _start(self, spec: Object, tell: Tell) -> None:
         context = self._context

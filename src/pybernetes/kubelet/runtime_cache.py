@@ -32,6 +32,7 @@ from .pod.model import (
     container_from_cri,
     sandbox_from_cri,
 )
+from .stats.meters import Meters
 
 log = logger("kubelet.runtime")
 
@@ -44,7 +45,10 @@ _STATES = {"CONTAINER_CREATED": CREATED, "CONTAINER_RUNNING": RUNNING, "CONTAINE
 class RuntimeCache:
     """``pods`` by UID. ``changed(uid)`` is called for every pod whose sandboxes or containers changed."""
 
-    def __init__(self, cri: CRIClient, clock: Clock, changed: Callable[[str], None]) -> None:
+    def __init__(
+        self, cri: CRIClient, clock: Clock, changed: Callable[[str], None], meters: Meters | None = None
+    ) -> None:
+        self._meters = meters or Meters()
         self.pods: dict[str, RuntimePod] = {}
         self._cri, self._clock, self._changed = cri, clock, changed
         self._containers: dict[str, Container] = {}
@@ -202,6 +206,9 @@ class RuntimeCache:
 
     async def relist(self) -> None:
         """Reads the lists of all pods, and anew what differs from what is known."""
+        begun, before = self._clock.monotonic(), self.relisted_at
+        if before is not None:
+            self._meters.observe("kubelet_pleg_relist_interval_seconds", begun - before)
         sandboxes, containers = await asyncio.gather(self._cri.list_pod_sandboxes(), self._cri.list_containers())
         by_pod: dict[str, tuple[list[Message], list[Message]]] = defaultdict(lambda: ([], []))
         for index, items in enumerate((sandboxes, containers)):
@@ -214,6 +221,7 @@ class RuntimeCache:
                 await self._assemble(uid, *listed)
                 self._changed(uid)
         self.relisted_at = self._clock.monotonic()
+        self._meters.observe("kubelet_pleg_relist_duration_seconds", self.relisted_at - begun)
 
     def _differs(self, uid: str, sandboxes: list[Message], containers: list[Message]) -> bool:
         pod = self.pods.get(uid)

@@ -51,6 +51,8 @@ class Memory:
     override: Mapping[str, Any] = field(default_factory=dict)
     disruption: Object | None = None
     """The DisruptionTarget condition, where the node ends the pod for a reason of its own."""
+    seen_at: float = 0.0
+    started: bool = False
 
 
 class PodSteps:
@@ -79,7 +81,9 @@ class PodSteps:
         self._memory: dict[str, Memory] = {}
 
     def memory(self, uid: str) -> Memory:
-        return self._memory.setdefault(uid, Memory())
+        if uid not in self._memory:
+            self._memory[uid] = Memory(seen_at=self._context.clock.monotonic())
+        return self._memory[uid]
 
     # -- status ----------------------------------------------------------------------------------------------------
 
@@ -103,8 +107,18 @@ class PodSteps:
             old = {**old, "conditions": [*(old.get("conditions") or ()), memory.disruption]}
         pod = self._allocations.effective(pod)
         status = generate_status(pod, runtime, old, facts)
+        self._time_start(memory, (pod.get("status") or {}).get("phase") or "", status["phase"])
         self._status.set(pod, status)
         return status
+
+    def _time_start(self, memory: Memory, stored: str, phase: str) -> None:
+        """The first time that a pod is said to run, unless the kubelet found it running."""
+        if memory.started or phase not in ("Running", "Succeeded"):
+            return
+        memory.started = True
+        if stored in ("", "Pending"):
+            took = self._context.clock.monotonic() - memory.seen_at
+            self._context.meters.observe("kubelet_pod_start_duration_seconds", took)
 
     # -- sync ------------------------------------------------------------------------------------------------------
 

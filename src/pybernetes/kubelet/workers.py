@@ -15,8 +15,11 @@ from .cri import CRIError
 from .pod import lifecycle
 from .pod.lifecycle import CleanUp, Done, Event, Forget, Interrupt, PodWork, Poked, Stage, Sync, Terminate, WakeAfter
 from .pod.model import full_name
+from .stats.meters import Meters
 
 log = logger("kubelet.workers")
+
+_OPERATIONS: dict[type, str] = {Sync: "create", Terminate: "kill", CleanUp: "sync"}
 
 
 @dataclass(slots=True)
@@ -54,13 +57,15 @@ class _Worker:
     interrupted: bool = False
     terminating: bool = False
     """The step under way is a termination, and has begun: only then may it be cut off."""
+    synced: bool = False
+    """A step has been done for this pod."""
 
 
 class PodWorkers:
     """``send`` is the only way in; an unknown UID is begun with ``start``."""
 
-    def __init__(self, steps: Steps, clock: Clock) -> None:
-        self._steps, self._clock = steps, clock
+    def __init__(self, steps: Steps, clock: Clock, meters: Meters | None = None) -> None:
+        self._steps, self._clock, self._meters = steps, clock, meters or Meters()
         self._workers: dict[str, _Worker] = {}
         self._group: asyncio.TaskGroup | None = None
 
@@ -135,6 +140,7 @@ class PodWorkers:
         task = asyncio.current_task()
         assert task is not None
         worker.terminating = isinstance(instruction, Terminate)
+        begun = self._clock.monotonic()
         try:
             # A termination may be overtaken by a shorter one before it has begun.
             overtaken = worker.terminating and worker.interrupted
@@ -145,6 +151,9 @@ class PodWorkers:
             done = Done(ok=False)
         finally:
             worker.terminating = False
+            kind = "sync" if isinstance(instruction, Sync) and worker.synced else _OPERATIONS[type(instruction)]
+            self._meters.observe("kubelet_pod_worker_duration_seconds", self._clock.monotonic() - begun, kind)
+            worker.synced = True
         worker.task = worker.step = None
         self.send(uid, done)
 

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import os
+import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from pybernetes.concurrency import VirtualClock
+from pybernetes.kubelet.configuration import _NAMES
+from pybernetes.kubelet.settings import KubeletSettings
 from pybernetes.kubelet.stats import figures
 from pybernetes.kubelet.stats.cadvisor import cadvisor_metrics
 from pybernetes.kubelet.stats.cgroup_reader import CgroupReader
 from pybernetes.kubelet.stats.disks import DirectoryUsage, directory_usage, file_system
 from pybernetes.kubelet.stats.exposition import Exposition, labels
 from pybernetes.kubelet.stats.figures import Cpu, DeviceIo, Figures, Interface, Memory
-from pybernetes.kubelet.stats.own_metrics import own_metrics
+from pybernetes.kubelet.stats.meters import FAMILIES, Meters
+from pybernetes.kubelet.stats.own_metrics import Own, own_metrics
 from pybernetes.kubelet.stats.resource import resource_metrics
 from pybernetes.kubelet.stats.snapshot import (
     CgroupSample,
@@ -234,13 +239,55 @@ def test_cadvisor_metrics():
 
 
 def test_own_metrics():
-    found = parsed(own_metrics(node(), [], {"RunPodSandbox": 2, "ListContainers": 1}, {"RunPodSandbox": 1}))
+    found = parsed(own_metrics(node(), Own([], {"RunPodSandbox": 2, "ListContainers": 1}, {"RunPodSandbox": 1})))
     operations = [(s.labels["operation_type"], s.value) for s in found["kubelet_runtime_operations_total"]]
     assert operations == [("list_containers", 1), ("run_podsandbox", 2)]
     assert found["kubelet_node_name"][0].labels == {"node": "node-1"}
     (volume,) = found["kubelet_volume_stats_used_bytes"]
     assert volume.labels == {"namespace": "default", "persistentvolumeclaim": "claim"}
     assert found["process_resident_memory_bytes"][0].value > 1_000_000
+
+
+def test_what_is_counted_and_timed():
+    meters = Meters()
+    meters.count("kubelet_started_containers_total", "init_container")
+    meters.observe("kubelet_pod_worker_duration_seconds", 0.03, "sync")
+    meters.observe("kubelet_pod_worker_duration_seconds", 99.0, "sync")
+    found = parsed(own_metrics(node(), Own(meters=meters, desired={False: 2, True: 1}, mirrors=1)))
+    assert [(s.labels, s.value) for s in found["kubelet_started_containers_total"]] == [
+        ({"container_type": "init_container"}, 1)
+    ]
+    assert found["kubelet_started_pods_total"][0].value == 0
+    buckets = {s.labels["le"]: s.value for s in found["kubelet_pod_worker_duration_seconds_bucket"]}
+    assert (buckets["0.025"], buckets["0.05"], buckets["10"], buckets["+Inf"]) == (0, 1, 1, 2)
+    assert found["kubelet_pod_worker_duration_seconds_sum"][0].value == 99.03
+    assert [(s.labels["static"], s.value) for s in found["kubelet_desired_pods"]] == [("", 2), ("true", 1)]
+
+
+def test_metrics_and_settings_stand_in_the_docs():
+    page = (Path(__file__).parents[3] / "docs/kubelet.md").read_text()
+    named = set(re.findall(r"`([A-Za-z_0-9.]+)`", page))
+    meters = Meters()
+    for family in FAMILIES.values():
+        (meters.observe if family.bounds else lambda name, _, *values: meters.count(name, *values))(
+            family.name, 1.0, *family.labels
+        )
+    own = Own([], {"A": 1}, {"A": 1}, desired={False: 1}, active={False: 1}, meters=meters)
+    emitted = set(re.findall(r"^# TYPE (\S+)", own_metrics(node(), own).decode(), re.M))
+    assert {f.name for f in FAMILIES.values()} <= emitted
+    assert emitted - named == set()
+    assert set(_configuration_fields()) - named == set()
+
+
+def _configuration_fields():
+    """Names of a KubeletConfiguration that reach a setting."""
+    by_setting = {setting: name for name, setting in _NAMES.items()}
+    own = {"node_name", "root_dir", "container_logs_dir", "node_ips", "hostname_override", "node_labels", "port", "hosts_file",
+           "register_schedulable", "pod_infra_container_image", "max_crash_backoff"}  # fmt: skip
+    for setting in (f.name for f in fields(KubeletSettings)):
+        if setting not in own:
+            head, *rest = setting.split("_")
+            yield by_setting.get(setting, head + "".join(w.capitalize() for w in rest))
 
 
 def test_text_format():

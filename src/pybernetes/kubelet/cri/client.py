@@ -6,6 +6,7 @@ Specified by ``cri-api`` (``runtime/v1/api.proto``); ``messages.txt`` beside thi
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -98,6 +99,8 @@ class CRIClient:
         self.operations: Counter[str] = Counter()
         self.failures: Counter[str] = Counter()
         """How often each method was called, and how often it failed."""
+        self.took: Callable[[str, float], None] = lambda method, seconds: None
+        """Told how long each call took."""
 
     async def close(self) -> None:
         await self._runtime.close()
@@ -122,11 +125,15 @@ class CRIClient:
     ) -> Message:
         """Any unary method by its name. Raises CRIError."""
         self.operations[name] += 1
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
         try:
             answer: Message = await self._method(name)(request or {}, timeout=timeout)
         except grpc.aio.AioRpcError as failure:
             self.failures[name] += 1
             raise error_of(failure) from failure
+        finally:
+            self.took(name, loop.time() - begun)
         return answer
 
     async def container_events(self) -> AsyncIterator[Message]:

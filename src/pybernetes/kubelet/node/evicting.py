@@ -152,6 +152,7 @@ class Evictor:
         return acted
 
     def _go(self, pod: Object, message: str, grace: int, signal: str) -> None:
+        self._context.meters.count("kubelet_evictions", signal)
         log.warning("evicting", pod=full_name(pod), signal=signal, message=message)
         self._leaving.add(uid_of(pod))
         self._context.tell(pod, WARNING, _EVICTED, message)

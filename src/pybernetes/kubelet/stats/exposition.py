@@ -36,6 +36,12 @@ class Exposition:
         if lines:
             self._lines += (f"# HELP {name} {text}", f"# TYPE {name} {kind}", *lines)
 
+    def histogram(self, name: str, text: str, samples: Iterable[tuple[str, Sample]]) -> None:
+        """The same with the suffix of each line's name: ``_bucket``, ``_sum``, ``_count``."""
+        lines = [f"{name}{suffix}{rendered} {_value(value)}" for suffix, (rendered, value, _) in samples]
+        if lines:
+            self._lines += (f"# HELP {name} {text}", f"# TYPE {name} histogram", *lines)
+
     def render(self) -> bytes:
         return ("\n".join(self._lines) + "\n").encode() if self._lines else b""
 

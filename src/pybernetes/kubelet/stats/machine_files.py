@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from pathlib import Path
 
 from .figures import Cpu, Figures, Memory
@@ -78,3 +79,18 @@ def own_process() -> Figures:
     user, system, rss = int(fields[11]) * _TICK, int(fields[12]) * _TICK, int(resident[1]) * _PAGE
     memory = Memory(usage=rss, working_set=rss, rss=rss, page_faults=int(fields[7]), major_page_faults=int(fields[9]))
     return Figures(Cpu(user + system, user, system), memory, threads=int(fields[17]), processes=1)
+
+
+def own_virtual_memory() -> int:
+    return int((text("/proc/self/statm").split() or ["0"])[0]) * _PAGE
+
+
+def own_start_time() -> float:
+    """Since the epoch, in seconds."""
+    fields = text("/proc/self/stat").rpartition(")")[2].split()
+    return boot_time() + int(fields[19]) / os.sysconf("SC_CLK_TCK") if len(fields) > 19 else 0.0
+
+
+def own_descriptors() -> tuple[int, int]:
+    """(open, most)"""
+    return len(os.listdir("/proc/self/fd")), resource.getrlimit(resource.RLIMIT_NOFILE)[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from ...api.meta import name_of, namespace_of
 from .exposition import Exposition, Sample, labels
@@ -11,77 +11,54 @@ from .snapshot import CgroupSample, ContainerSample, NodeSample, PodSample
 _SECOND = 1_000_000_000
 
 
+_SWAP_TEXT = "Reported only on non-windows systems"
+
+
 def resource_metrics(node: NodeSample) -> bytes:
-    out = Exposition()
     containers, pods = list(_containers(node)), list(_pods(node))
+    of_containers = [(text, c.cgroup) for text, c in containers]
     own = [("", node.cgroup)]
-    out.family(
-        "container_cpu_usage_seconds_total",
-        "counter",
-        "[STABLE] Cumulative cpu time consumed by the container in core-seconds",
-        _cpu([(text, c.cgroup) for text, c in containers]),
+    starts = ((text, float(c.started_at), None) for text, c in containers)
+    swap: list[Sample] = [("", node.swap_usage, node.at)]
+    families: tuple[tuple[str, str, str, Iterable[Sample]], ...] = (
+        ("container_cpu_usage_seconds_total", "counter", _cpu_text("container"), _cpu(of_containers)),
+        ("container_memory_working_set_bytes", "gauge", _memory_text("container"), _working_set(of_containers)),
+        (
+            "container_start_time_seconds",
+            "gauge",
+            "[STABLE] Start time of the container since unix epoch in seconds",
+            starts,
+        ),
+        ("container_swap_usage_bytes", "gauge", _swap_text("container"), _swap(of_containers)),
+        ("node_cpu_usage_seconds_total", "counter", _cpu_text("node"), _cpu(own)),
+        ("node_memory_working_set_bytes", "gauge", _memory_text("node"), _working_set(own)),
+        ("node_swap_usage_bytes", "gauge", f"[ALPHA] Current swap usage of the node in bytes. {_SWAP_TEXT}", swap),
+        ("pod_cpu_usage_seconds_total", "counter", _cpu_text("pod"), _cpu(pods)),
+        ("pod_memory_working_set_bytes", "gauge", _memory_text("pod"), _working_set(pods)),
+        ("pod_swap_usage_bytes", "gauge", _swap_text("pod"), _swap(pods)),
+        (
+            "resource_scrape_error",
+            "gauge",
+            "[STABLE] 1 if there was an error while getting container metrics, 0 otherwise",
+            [("", 0, None)],
+        ),
     )
-    out.family(
-        "container_memory_working_set_bytes",
-        "gauge",
-        "[STABLE] Current working set of the container in bytes",
-        _working_set([(text, c.cgroup) for text, c in containers]),
-    )
-    out.family(
-        "container_start_time_seconds",
-        "gauge",
-        "[STABLE] Start time of the container since unix epoch in seconds",
-        ((text, float(c.started_at), None) for text, c in containers),
-    )
-    out.family(
-        "container_swap_usage_bytes",
-        "gauge",
-        "[ALPHA] Current amount of the container swap usage in bytes. Reported only on non-windows systems",
-        _swap([(text, c.cgroup) for text, c in containers]),
-    )
-    out.family(
-        "node_cpu_usage_seconds_total",
-        "counter",
-        "[STABLE] Cumulative cpu time consumed by the node in core-seconds",
-        _cpu(own),
-    )
-    out.family(
-        "node_memory_working_set_bytes",
-        "gauge",
-        "[STABLE] Current working set of the node in bytes",
-        _working_set(own),
-    )
-    out.family(
-        "node_swap_usage_bytes",
-        "gauge",
-        "[ALPHA] Current swap usage of the node in bytes. Reported only on non-windows systems",
-        [("", node.swap_usage, node.at)],
-    )
-    out.family(
-        "pod_cpu_usage_seconds_total",
-        "counter",
-        "[STABLE] Cumulative cpu time consumed by the pod in core-seconds",
-        _cpu(pods),
-    )
-    out.family(
-        "pod_memory_working_set_bytes",
-        "gauge",
-        "[STABLE] Current working set of the pod in bytes",
-        _working_set(pods),
-    )
-    out.family(
-        "pod_swap_usage_bytes",
-        "gauge",
-        "[ALPHA] Current amount of the pod swap usage in bytes. Reported only on non-windows systems",
-        _swap(pods),
-    )
-    out.family(
-        "resource_scrape_error",
-        "gauge",
-        "[STABLE] 1 if there was an error while getting container metrics, 0 otherwise",
-        [("", 0, None)],
-    )
+    out = Exposition()
+    for name, kind, text, samples in families:
+        out.family(name, kind, text, samples)
     return out.render()
+
+
+def _cpu_text(whose: str) -> str:
+    return f"[STABLE] Cumulative cpu time consumed by the {whose} in core-seconds"
+
+
+def _memory_text(whose: str) -> str:
+    return f"[STABLE] Current working set of the {whose} in bytes"
+
+
+def _swap_text(whose: str) -> str:
+    return f"[ALPHA] Current amount of the {whose} swap usage in bytes. {_SWAP_TEXT}"
 
 
 def _pod_labels(pod: PodSample) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,14 +15,14 @@ from ..cgroups import ROOT
 from ..context import Context
 from ..cri import CRIError
 from ..node.machine import Machine, meminfo
-from ..pod.model import RUNNING, Container, uses_host_network
+from ..pod.model import RUNNING, Container, is_static, uses_host_network
 from . import machine_files
 from .cadvisor import cadvisor_metrics
 from .cgroup_reader import CgroupReader
 from .disks import DirectoryUsage, file_system
 from .exposition import Exposition, labels
 from .figures import Figures, interfaces
-from .own_metrics import own_metrics
+from .own_metrics import Own, own_metrics
 from .resource import resource_metrics
 from .snapshot import CgroupSample, ContainerSample, FileSystem, NodeSample, PodSample, VolumeSample
 from .summary import summary
@@ -75,9 +76,13 @@ class Stats:
         return resource_metrics(await self._snapshot(brief=True))
 
     async def metrics(self) -> bytes:
-        cri = self._context.cri
+        cri, kubelet = self._context.cri, self._kubelet
         node = await self._snapshot(brief=True, disks=True)
-        return own_metrics(node, self._kubelet.cache.pods.values(), cri.operations, cri.failures)
+        own = Own(kubelet.cache.pods.values(), cri.operations, cri.failures, meters=self._context.meters)
+        own.desired = _by_static(kubelet.pods())
+        own.active = _by_static(kubelet.active_pods())
+        own.mirrors = own.desired[True]
+        return own_metrics(node, own)
 
     async def probe_metrics(self) -> bytes:
         out = Exposition()
@@ -298,3 +303,9 @@ class Stats:
             found += [s for s in (pod.cgroup, pod.sandbox) if s is not None]
             found += [c.cgroup for c in pod.containers]
         return found
+
+
+def _by_static(pods: Iterable[Object]) -> dict[bool, int]:
+    """How many of them come from the API, and how many from the node itself."""
+    found = Counter(is_static(pod) for pod in pods)
+    return {static: found[static] for static in (False, True)}
