@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ..api.errors import StatusError
 from ..api.resources import GVR
 from ..hooks.admission import AdmissionAttributes, AdmissionPlugin
-from .committing import Unconfirmed
+from .hub import Unconfirmed
 from .request import Request
 
 

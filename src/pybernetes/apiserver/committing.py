@@ -14,7 +14,7 @@ from ..api.meta import Object
 from ..concurrency import Clock
 from ..storage.contract import RevisionMismatch, StoreUnavailable
 from .encoding import Entry, encode_for_store
-from .hub import Hub
+from .hub import Hub, unavailable
 from .metadata import generate_name
 from .registry import Resource
 
@@ -181,11 +181,3 @@ def removable(obj: Object, old: Object) -> bool:
         and not obj["metadata"].get("finalizers")
         and not before.get("deletionGracePeriodSeconds")
     )
-
-
-class Unconfirmed(StatusError):
-    """The store did not answer: whether the write happened may be unknown."""
-
-
-def unavailable(failure: StoreUnavailable) -> StatusError:
-    return Unconfirmed(503, "ServiceUnavailable", f"the store is unavailable: {failure}", retry_after=1)

@@ -10,7 +10,7 @@ from typing import Any
 from ..api.errors import StatusError
 from ..api.resources import GVR
 from ..concurrency import Clock, logger
-from ..storage.contract import Compacted, Event, KeyValue, Page, Store, StoreError
+from ..storage.contract import Compacted, Event, KeyValue, Page, Store, StoreError, StoreUnavailable
 from .cache import Fields, ResourceCache
 from .memory import give_back, unused
 from .watching import Dispatcher
@@ -259,9 +259,14 @@ class Hub:
             raise too_large_resource_version(revision, self.revision) from None
 
     async def consistent(self) -> None:
-        """Returns when the caches are as new as the store was at the time of the call."""
-        if not self.store.single_writer:
-            await self.wait_for(await self.store.current_revision())
+        """Returns when the caches are as new as the store was at the time of the call. Raises StatusError."""
+        if self.store.single_writer:
+            return
+        try:
+            revision = await self.store.current_revision()
+        except StoreUnavailable as failure:
+            raise unavailable(failure) from failure
+        await self.wait_for(revision)
 
 
 def too_large_resource_version(requested: int, current: int) -> StatusError:
@@ -271,3 +276,11 @@ def too_large_resource_version(requested: int, current: int) -> StatusError:
         "retryAfterSeconds": 1,
     }
     return StatusError(504, "Timeout", f"Timeout: {message}", details, retry_after=1)
+
+
+class Unconfirmed(StatusError):
+    """The store did not answer: whether the write happened may be unknown."""
+
+
+def unavailable(failure: StoreUnavailable) -> StatusError:
+    return Unconfirmed(503, "ServiceUnavailable", f"the store is unavailable: {failure}", retry_after=1)

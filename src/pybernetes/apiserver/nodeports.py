@@ -22,7 +22,7 @@ from ..concurrency import logger
 from ..hooks.admission import AdmissionAttributes
 from ..hooks.reading import ObjectReader
 from ..storage.contract import RevisionMismatch, Store, StoreUnavailable
-from .committing import unavailable
+from .hub import unavailable
 from .metrics import counter_lines, gauge_lines
 
 log = logger("apiserver.nodeports")

@@ -23,7 +23,7 @@ from ..concurrency import Clock, logger
 from ..hooks.admission import AdmissionPlugin
 from ..hooks.authorization import Attributes, Authorizer, Decision, Verdict
 from ..hooks.identity import ANONYMOUS, LOOPBACK, SYSTEM_MASTERS, Authenticator, UserInfo
-from ..storage.contract import Store, StoreError
+from ..storage.contract import Store, StoreError, StoreUnavailable
 from .admitting import AdmissionChain
 from .aggregation.behind import Behind
 from .aggregation.controller import Aggregation
@@ -48,7 +48,7 @@ from .fairness.fairness import Fairness
 from .fairness.serving import RequestWork, limiter_of, upkeep_of
 from .fairness.upkeep import Upkeep
 from .health import POST_START_HOOKS, Check, Health, ping, version_document
-from .hub import Hub, storage_prefix
+from .hub import Hub, storage_prefix, unavailable
 from .kinds import builtin_kind
 from .loopback import Loopback
 from .metrics import Metrics, gauge_lines
@@ -401,8 +401,8 @@ class ApiServer:
         received = self.clock.now() if auditor is not None else 0.0
         try:
             response = await self._answer(request, received)
-        except StatusError as failure:
-            response = error_response(failure)
+        except (StatusError, StoreUnavailable) as failure:
+            response = error_response(failure if isinstance(failure, StatusError) else unavailable(failure))
             if "yaml" in request.headers.get("accept", ""):
                 response.body, response.content_type = to_yaml(response.whole), YAML
         except BaseException:

@@ -37,8 +37,14 @@ from .contract import (
 log = logger("storage.etcd")
 
 CALL_SECONDS = 10.0
-ATTEMPT_SECONDS = 3.0
+ATTEMPT_SECONDS = 1.0
+"""The first attempt's time; each further one has as much more. A member that hangs is left soon, a slow one is borne with."""
 RETRY_SECONDS = 0.1
+PROBE_SECONDS = 0.5
+PROBES = 3
+"""Unanswered questions on a watch after which its member is taken for hung. TCP and gRPC would notice after 15 seconds."""
+_LEADER = (("hasleader", "true"),)
+"""A member without a leader ends the watch, where else it would only fall silent."""
 MAX_MESSAGE = 64 << 20
 LEASE_KEYS = 1000
 _KV, _LEASE, _MAINTENANCE = "/etcdserverpb.KV/", "/etcdserverpb.Lease/", "/etcdserverpb.Maintenance/"
@@ -54,6 +60,14 @@ class _Lease:
     id: int
     until: float
     keys: int = 0
+
+
+@dataclass(slots=True)
+class _Life:
+    """What a watch knows of its member."""
+
+    unanswered: int = 0
+    over: bool = False
 
 
 class EtcdStore:
@@ -99,7 +113,7 @@ class EtcdStore:
             ("grpc.initial_reconnect_backoff_ms", 100),
             ("grpc.max_reconnect_backoff_ms", 1_000),
         ]
-        ca, certificate, key = (Path(f).read_bytes() if f else None for f in self._files)
+        ca, certificate, key = (_pem(f) for f in self._files)
         for address, secure in self._endpoints:
             if secure:
                 credentials = grpc.ssl_channel_credentials(ca, key, certificate)
@@ -132,21 +146,27 @@ class EtcdStore:
     async def _call(self, method: str, request: bytes, *, again: bool = True) -> bytes:
         """The answer of the first member that gives one. ``again``: a call whose answer was lost may be repeated."""
         deadline = self._clock.monotonic() + CALL_SECONDS
+        allowed = ATTEMPT_SECONDS
         while True:
             if self._closed:
                 raise StoreUnavailable("the store is closed")
-            channel = self._channels[self._current % len(self._channels)]
-            call = channel.unary_unary(method)
+            member = self._current
             try:
-                answer: bytes = await call(request, timeout=ATTEMPT_SECONDS)
+                answer: bytes = await self._channels[member].unary_unary(method)(request, timeout=allowed)
                 return answer
             except aio.AioRpcError as failure:
-                if failure.code() not in _ELSEWHERE or self._clock.monotonic() >= deadline:
+                if failure.code() not in _ELSEWHERE:
                     raise
-                self._current += 1
-                if not again and not _never_sent(failure):
+                self._leave(member)
+                if self._clock.monotonic() >= deadline or not (again or _never_sent(failure)):
                     raise
+            allowed += ATTEMPT_SECONDS
             await self._clock.sleep(RETRY_SECONDS)
+
+    def _leave(self, member: int) -> None:
+        """Later calls go to the next member. Of many calls that fail at one only the first moves on."""
+        if member == self._current:
+            self._current = (member + 1) % len(self._endpoints)
 
     async def _read(self, method: str, request: bytes) -> bytes:
         try:
@@ -222,11 +242,12 @@ class EtcdStore:
         if expected == 0 and value is None:
             raise RevisionMismatch(key, 0, 0)
         lost = False
+        deadline = self._clock.monotonic() + CALL_SECONDS
         while True:
             try:
                 answer = messages.transaction_answer(await self._call(_KV + "Txn", request, again=False))
             except aio.AioRpcError as failure:
-                if failure.code() not in _ELSEWHERE or self._closed or lost:
+                if failure.code() not in _ELSEWHERE or self._closed or self._clock.monotonic() >= deadline:
                     raise _translated(failure) from failure
                 # The guard makes it safe to ask again: if the first one was done, it does not hold any more.
                 lost = True
@@ -273,23 +294,51 @@ class EtcdStore:
         return cancel
 
     async def _watch(self, number: int, prefix: bytes, after: int, deliver: Deliver, progress: Progress | None) -> None:
-        channel = self._channels[self._current % len(self._channels)]
+        member = self._current
         failure: StoreError = StoreUnavailable("the watch ended")
+        call = self._channels[member].stream_stream(_WATCH)(metadata=_LEADER)
+        life = _Life()
         try:
-            call = channel.stream_stream(_WATCH)()
-            await call.write(messages.watch_request(_ALL, _ALL, after + 1))
-            async for answer in _answers(call):
-                if answer.canceled:
-                    if answer.compacted:
-                        failure = Compacted(after, answer.compacted)
-                    break
-                self._spread(answer, prefix, deliver, progress)
-        except aio.AioRpcError as broken:
-            self._current += 1
-            failure = _translated(broken)
+            async with asyncio.TaskGroup() as group:
+                prober = group.create_task(self._probe(call, life))
+                try:
+                    await call.write(messages.watch_request(_ALL, _ALL, after + 1))
+                    async for answer in _answers(call):
+                        life.unanswered = 0
+                        if answer.canceled:
+                            if answer.compacted:
+                                failure = Compacted(after, answer.compacted)
+                            elif answer.reason:
+                                failure = StoreUnavailable(f"etcd: {answer.reason}")
+                            break
+                        self._spread(answer, prefix, deliver, progress)
+                except aio.AioRpcError as broken:
+                    failure = _translated(broken)
+                except asyncio.CancelledError:
+                    if not life.over:
+                        raise
+                    failure = StoreUnavailable(f"etcd: {self._endpoints[member][0]} does not answer")
+                finally:
+                    prober.cancel()
+        finally:
+            call.cancel()
+        if not isinstance(failure, Compacted):
+            self._leave(member)
         failed = self._watches.pop(number, None)
         if failed is not None:
             failed(failure)
+
+    async def _probe(self, call: Any, life: _Life) -> None:
+        """Asks the member again and again whether it is there, and gives it up where it says nothing."""
+        while life.unanswered < PROBES:
+            await self._clock.sleep(PROBE_SECONDS)
+            life.unanswered += 1
+            try:
+                await call.write(messages.progress_request())
+            except (aio.AioRpcError, asyncio.InvalidStateError):
+                return  # the stream is over: its reader knows why
+        life.over = True
+        call.cancel()
 
     def _spread(self, answer: messages.WatchAnswer, prefix: bytes, deliver: Deliver, progress: Progress | None) -> None:
         events = [
@@ -304,7 +353,8 @@ class EtcdStore:
         ]
         if events:
             deliver(events)
-        if progress is not None and not answer.created:
+        # An answer to a question says how new the member is, not what it has delivered (etcd before 3.4.25 and 3.5.8).
+        if progress is not None and not answer.created and not answer.asked:
             newest = answer.events[-1][1].mod_revision if answer.events else answer.revision
             progress(newest)
 
@@ -322,7 +372,7 @@ class EtcdStore:
         if path.exists():
             raise StoreError(f"{path} exists already")
         revision = await self.current_revision()
-        channel = self._channels[self._current % len(self._channels)]
+        channel = self._channels[self._current]
         try:
             with path.open("wb") as file:
                 async for data in channel.unary_stream(_MAINTENANCE + "Snapshot")(b""):
@@ -347,6 +397,13 @@ def _endpoint(url: str) -> tuple[str, bool]:
     if match is None:
         raise ValueError(f"etcd endpoint {url!r} is no http or https URL")
     return match[2] if ":" in match[2] else f"{match[2]}:2379", match[1] == "https"
+
+
+def _pem(file: str) -> bytes | None:
+    try:
+        return Path(file).read_bytes() if file else None
+    except OSError as failure:
+        raise StoreUnavailable(f"etcd's TLS file {file} cannot be read: {failure.strerror}") from failure
 
 
 def _never_sent(failure: aio.AioRpcError) -> bool:

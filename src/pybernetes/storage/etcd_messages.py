@@ -88,6 +88,11 @@ def watch_request(key: bytes, end: bytes, start: int) -> bytes:
     return _message(1, create)
 
 
+def progress_request() -> bytes:
+    """A question on a watch stream, which is answered whether or not anything has happened."""
+    return _message(3, b"")
+
+
 # -- responses ----------------------------------------------------------------------------------------------------------
 
 
@@ -186,6 +191,8 @@ class WatchAnswer:
     canceled: bool = False
     compacted: int = 0
     reason: str = ""
+    asked: bool = False
+    """It answers a ``progress_request``: it belongs to no watch."""
     events: list[tuple[bool, Pair]] = field(default_factory=list)
     """(whether it is a deletion, the state)."""
 
@@ -195,6 +202,8 @@ def watch_answer(data: bytes) -> WatchAnswer:
     for number, _, value in fields(data):
         if number == 1:
             answer.revision = _revision(_bytes(value))
+        elif number == 2:
+            answer.asked = _int(value) == -1
         elif number == 3:
             answer.created = bool(value)
         elif number == 4:
