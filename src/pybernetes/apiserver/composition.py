@@ -82,7 +82,7 @@ def compose(store: Store, clock: Clock, rng: random.Random, options: Options) ->
         server.metrics.gauges.append(server.auditor.metrics)
     request = server.loopback
     identity = server_identity(socket.gethostname())
-    authentication = authn.build(options.authentication, server.objects, clock, request, identity)
+    authentication = authn.build(options.authentication, server.objects, clock, request, identity, rng)
     _follow_identities(server, authentication, files, options)
     authorization = authz.build(options.authorization, server.objects, clock, rng, identity)
     _follow_authorization(server, authorization, files, options.authorization.config_file)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,8 +49,12 @@ class AuthenticationOptions:
     """The issuers that ``--oidc-*`` name, in the file's form."""
     jwt_algorithms: Sequence[str] = ()
     """Empty: all."""
+    token_webhook: str = ""
+    """Kubeconfig of the service that knows more tokens."""
+    token_webhook_version: str = "v1beta1"
+    token_webhook_ttl: float = 120.0
     extra_tokens: Sequence[object] = field(default_factory=tuple)
-    """More TokenAuthenticators, asked last (a webhook)."""
+    """More TokenAuthenticators, asked last."""
 
     @property
     def audiences(self) -> tuple[str, ...]:
@@ -76,6 +81,7 @@ def build(
     clock: Clock,
     request: Requester | None = None,
     identity: str = "",
+    rng: random.Random | None = None,
 ) -> AuthenticationStack:
     """Raises ValueError or OSError for files that cannot be used."""
     from .certificates import CertificateVerifier, ClientCertificates, RequestHeaders
@@ -96,6 +102,11 @@ def build(
         kinds.append(AudienceAgnostic(BootstrapTokens(reader, clock), audiences))
     if issuers is not None:
         kinds.append(AudienceAgnostic(issuers, audiences))
+    if options.token_webhook:
+        from .webhook import webhook_tokens
+
+        version, ttl = options.token_webhook_version, options.token_webhook_ttl
+        kinds.append(webhook_tokens(options.token_webhook, version, ttl, audiences, clock, rng or random.Random()))
     kinds.extend(options.extra_tokens)
     tokens = TokenCache(TokenUnion(kinds), reader, clock, audiences)  # type: ignore[arg-type]
     client = CertificateVerifier(options.client_ca, clock) if options.client_ca else None

@@ -10,26 +10,21 @@ from collections.abc import Generator
 from typing import Any
 from urllib.parse import urlsplit
 
-from ...api.errors import StatusError
 from ...api.meta import Object
 from ...api.selectors import SelectorError, parse_field_selector, parse_label_selector
 from ...client.rest import Client
-from ...client.transport import TransportError
 from ...concurrency import Clock, logger
-from ...concurrency.backoff import Backoff
 from ...hooks.authorization import Attributes, Decision, Verdict
+from ..outcalls import FAILURES, Outcall, result_of
 from .conditions import ConditionsFailed, compile_condition, matches, request_of
 from .configuration import WebhookSettings
 from .metrics import AuthorizationMetrics
 
 log = logger("apiserver.authz")
 
-ATTEMPTS = 5
-FIRST_DELAY, FACTOR, JITTER = 0.5, 1.5, 0.2
 LONGEST_REMEMBERED = 10_000
 """Characters of a question; longer ones are not kept, lest a client fills the memory with them."""
 BOTH = "webhook subject access review returned both allow and deny response"
-_RETRIED = frozenset((429, 500, 504))
 
 
 def review_of(attributes: Attributes, version: str = "v1") -> Object:
@@ -115,17 +110,23 @@ class WebhookAuthorizer:
         metrics: AuthorizationMetrics | None = None,
         rng: random.Random | None = None,
     ) -> None:
-        self._client, self._clock, self._settings = client, clock, settings
-        self._path, self._name = path, name
-        self._metrics = metrics or AuthorizationMetrics()
-        self._rng = rng or random.Random()
+        self._clock, self._settings, self._name = clock, settings, name
+        self._metrics = metrics = metrics or AuthorizationMetrics()
+        self._service = Outcall(
+            client,
+            path,
+            clock,
+            rng or random.Random(),
+            timeout=settings.timeout,
+            count=lambda result, seconds: metrics.called(name, result, seconds),
+        )
         self._conditions = [compile_condition(c) for c in settings.conditions]
         self._ttl = {True: settings.allowed_ttl, False: settings.refused_ttl}
         self._known: dict[tuple[Any, ...], tuple[float, Verdict]] = {}
         self._on_error = Decision.DENY if settings.fail_closed else Decision.NO_OPINION
 
     def close(self) -> None:
-        self._client.transport.close()
+        self._service.close()
 
     async def authorize(self, attributes: Attributes) -> Verdict:
         user = attributes.user
@@ -143,12 +144,13 @@ class WebhookAuthorizer:
             if excluded is not None:
                 return excluded
         try:
-            verdict, allowed = await self._ask(attributes)
-        except (StatusError, TransportError, TimeoutError, ValueError) as failure:
+            status = await self._service.post(review_of(attributes, self._settings.version), _status_of)
+        except FAILURES as failure:
             log.error("failed to make webhook authorizer request", webhook=self._name, error=str(failure))
             if not self._settings.fail_closed:
-                self._metrics.failed_open(self._name, _result(failure))
-            return Verdict(self._on_error, error=f"{_words(failure, self._path)}")
+                self._metrics.failed_open(self._name, result_of(failure))
+            return Verdict(self._on_error, error=self._service.words(failure))
+        verdict, allowed = _verdict(status)
         self._remember(key, verdict, self._ttl[allowed])
         return verdict
 
@@ -176,26 +178,6 @@ class WebhookAuthorizer:
         self._known.pop(key, None)
         self._known[key] = (self._clock.monotonic() + ttl, verdict)
 
-    async def _ask(self, attributes: Attributes) -> tuple[Verdict, bool]:
-        """The verdict, and whether the service allows it. Raises what the last attempt raised."""
-        review = review_of(attributes, self._settings.version)
-        delays = Backoff(FIRST_DELAY, 60.0, FACTOR, JITTER, self._rng)
-        for attempt in range(ATTEMPTS):
-            started = self._clock.monotonic()
-            try:
-                status = _status_of(
-                    await self._client.request("POST", self._path, review, timeout=self._settings.timeout)
-                )
-            except (StatusError, TransportError, TimeoutError, ValueError) as failure:
-                self._metrics.called(self._name, _result(failure), self._clock.monotonic() - started)
-                if attempt + 1 == ATTEMPTS or not _is_transient(failure):
-                    raise
-            else:
-                self._metrics.called(self._name, "success", self._clock.monotonic() - started)
-                return _verdict(status)
-            await self._clock.sleep(delays.next())
-        raise AssertionError("the last attempt answers or raises")
-
 
 def _status_of(answer: Any) -> dict[str, Any]:
     if not isinstance(answer, dict) or answer.get("kind") != "SubjectAccessReview":
@@ -219,24 +201,6 @@ def _verdict(status: dict[str, Any]) -> tuple[Verdict, bool]:
     if denied:
         return Verdict(Decision.DENY, reason), False
     return Verdict(Decision.ALLOW if allowed else Decision.NO_OPINION, reason), allowed
-
-
-def _is_transient(failure: Exception) -> bool:
-    if isinstance(failure, StatusError):
-        return failure.code in _RETRIED
-    # A connection that broke after it was made; one that cannot be made, or that is too slow, is not tried again.
-    return isinstance(failure, TransportError) and failure.sent
-
-
-def _result(failure: Exception) -> str:
-    late = isinstance(failure, TimeoutError) or (isinstance(failure, StatusError) and failure.code == 504)
-    return "timeout" if late else "error"
-
-
-def _words(failure: Exception, path: str) -> str:
-    if isinstance(failure, TimeoutError):
-        return f'Post "{path}": context deadline exceeded'
-    return failure.message if isinstance(failure, StatusError) else f'Post "{path}": {failure}'
 
 
 def webhook_of(
