@@ -122,7 +122,15 @@ async def running_node(tmp_path: Path, *, subnet: str = "10.211.77.0/24"):
             await containerd.purge(keep_images=False)
             if Path(f"/sys/class/net/{name}").exists():
                 await asyncio.to_thread(subprocess.run, ["ip", "link", "delete", name], check=True)
+            await asyncio.to_thread(remove_cgroups, name)
     assert_nothing_left(tmp_path, settings)
+
+
+def remove_cgroups(name: str) -> None:
+    """Those that a kubelet of the test has made: empty by now, in every hierarchy."""
+    for top in (*Path("/sys/fs/cgroup").glob(f"*/{name}"), *Path("/sys/fs/cgroup").glob(name)):
+        for directory, _, _ in os.walk(top, topdown=False):
+            os.rmdir(directory)
 
 
 def assert_nothing_left(base: Path, settings: ContainerdSettings) -> None:

@@ -12,10 +12,10 @@ from ..client.events import EventRecorder
 from ..client.rest import Client
 from ..concurrency import Clock
 from .cri import CRIClient
+from .meters import Meters
 from .pod.naming import Dns
 from .pod.runtime_config import NodeSettings
 from .settings import KubeletSettings
-from .stats.meters import Meters
 
 
 @dataclass(slots=True)

@@ -16,6 +16,7 @@ from ..concurrency import Backoff, Clock, logger
 from .cri import CRIClient, CRIError
 from .cri.codec import Message
 from .cri.containerd_events import containerd_exits
+from .meters import Meters
 from .pod.model import (
     CREATED,
     EXITED,
@@ -32,7 +33,6 @@ from .pod.model import (
     container_from_cri,
     sandbox_from_cri,
 )
-from .stats.meters import Meters
 
 log = logger("kubelet.runtime")
 

@@ -12,10 +12,10 @@ from ..api.meta import Object, uid_of
 from ..client.transport import TransportError
 from ..concurrency import Clock, TimerHandle, logger
 from .cri import CRIError
+from .meters import Meters
 from .pod import lifecycle
 from .pod.lifecycle import CleanUp, Done, Event, Forget, Interrupt, PodWork, Poked, Stage, Sync, Terminate, WakeAfter
 from .pod.model import full_name
-from .stats.meters import Meters
 
 log = logger("kubelet.workers")
 

@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from pybernetes.concurrency import VirtualClock
 from pybernetes.kubelet.configuration import _NAMES
+from pybernetes.kubelet.meters import FAMILIES, Meters
 from pybernetes.kubelet.settings import KubeletSettings
 from pybernetes.kubelet.stats import figures
 from pybernetes.kubelet.stats.cadvisor import cadvisor_metrics
@@ -19,7 +20,6 @@ from pybernetes.kubelet.stats.cgroup_reader import CgroupReader
 from pybernetes.kubelet.stats.disks import DirectoryUsage, directory_usage, file_system
 from pybernetes.kubelet.stats.exposition import Exposition, labels
 from pybernetes.kubelet.stats.figures import Cpu, DeviceIo, Figures, Interface, Memory
-from pybernetes.kubelet.stats.meters import FAMILIES, Meters
 from pybernetes.kubelet.stats.own_metrics import Own, own_metrics
 from pybernetes.kubelet.stats.resource import resource_metrics
 from pybernetes.kubelet.stats.snapshot import (

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 
 from ... import KUBERNETES_VERSION, __version__
 from ...api.meta import namespace_of
+from ..meters import FAMILIES, Family, Meters
 from ..pod.model import RuntimePod
 from .exposition import Exposition, Sample, labels
 from .machine_files import own_descriptors, own_process, own_start_time, own_virtual_memory
-from .meters import Meters
 from .snapshot import FileSystem, NodeSample
 
 _VOLUME: tuple[tuple[str, str, Callable[[FileSystem], int]], ...] = (
@@ -59,7 +59,7 @@ def own_metrics(node: NodeSample, own: Own) -> bytes:
     ):
         samples = [(labels({"operation_type": operation_type(m)}), n, None) for m, n in sorted(counted.items())]
         out.family(f"kubelet_runtime_operations_{name}", "counter", f"[ALPHA] {text}", samples)
-    own.meters.expose(out)
+    _meters(out, own.meters)
     _process(out)
     return out.render()
 
@@ -84,6 +84,29 @@ def _pods(out: Exposition, own: Own) -> None:
         out.family(name, "gauge", f"[ALPHA] {text}", samples)
     text = "[ALPHA] The number of mirror pods the kubelet will try to create (one per admitted static pod)"
     _one(out, "kubelet_mirror_pods", text, own.mirrors)
+
+
+def _meters(out: Exposition, meters: Meters) -> None:
+    for family in FAMILIES.values():
+        text = f"[ALPHA] {family.text}"
+        if family.bounds:
+            out.histogram(family.name, text, _timed(family, meters))
+            continue
+        samples: list[Sample] = [
+            (labels(dict(zip(family.labels, values, strict=True))), number, None)
+            for values, number in sorted(meters.counted(family).items())
+        ]
+        out.family(family.name, "counter", text, samples)
+
+
+def _timed(family: Family, meters: Meters) -> Iterator[tuple[str, Sample]]:
+    """(suffix of the name, sample) of a histogram's lines."""
+    for values, buckets, total in meters.timed(family):
+        named = dict(zip(family.labels, values, strict=True))
+        for edge, number in buckets:
+            yield "_bucket", (labels({**named, "le": edge}), number, None)
+        yield "_sum", (labels(named), total, None)
+        yield "_count", (labels(named), buckets[-1][1], None)
 
 
 def _process(out: Exposition) -> None:

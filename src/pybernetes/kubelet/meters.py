@@ -10,8 +10,6 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from .exposition import Exposition, Sample, labels
-
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _OPERATION = tuple(0.005 * 2.5**i for i in range(14))
 _START = (0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 20.0, 30.0, 45.0, 60.0, 120.0, 180.0, 240.0, 300.0, 360.0, 480.0, 600.0,
@@ -93,28 +91,14 @@ class Meters:
         histogram.counts[bisect_left(bounds, seconds)] += 1
         histogram.sum += seconds
 
-    def expose(self, out: Exposition) -> None:
-        for family in FAMILIES.values():
-            if family.bounds:
-                found = self._histograms.get(family.name, {})
-                out.histogram(family.name, f"[ALPHA] {family.text}", _samples(family, found))
-                continue
-            counted = self._counters.get(family.name) or ({(): 0} if not family.labels else {})
-            samples: list[Sample] = [
-                (labels(dict(zip(family.labels, values, strict=True))), number, None)
-                for values, number in sorted(counted.items())
-            ]
-            out.family(family.name, "counter", f"[ALPHA] {family.text}", samples)
+    def counted(self, family: Family) -> dict[tuple[str, ...], int]:
+        return self._counters.get(family.name) or ({(): 0} if not family.labels else {})
 
-
-def _samples(family: Family, found: dict[tuple[str, ...], _Histogram]) -> Iterator[tuple[str, Sample]]:
-    """(suffix of the name, sample) of a histogram's lines."""
-    for values, histogram in sorted(found.items()):
-        named = dict(zip(family.labels, values, strict=True))
-        so_far = 0
-        for bound, number in zip((*family.bounds, None), histogram.counts, strict=True):
-            so_far += number
-            edge = "+Inf" if bound is None else f"{bound:g}"
-            yield "_bucket", (labels({**named, "le": edge}), so_far, None)
-        yield "_sum", (labels(named), histogram.sum, None)
-        yield "_count", (labels(named), so_far, None)
+    def timed(self, family: Family) -> Iterator[tuple[tuple[str, ...], list[tuple[str, int]], float]]:
+        """(values of the labels, (upper bound, observations up to it) for each bucket, sum)"""
+        for values, histogram in sorted(self._histograms.get(family.name, {}).items()):
+            so_far, buckets = 0, []
+            for bound, number in zip((*family.bounds, None), histogram.counts, strict=True):
+                so_far += number
+                buckets.append(("+Inf" if bound is None else f"{bound:g}", so_far))
+            yield values, buckets, histogram.sum
