@@ -135,7 +135,9 @@ async def attacked_server(tmp_path, policy=POLICY, **more):
         token_file=str(tmp_path / "tokens.csv"),
         service_account_keys=[Signer(KEY).verification_key],
     )
-    options.audit = AuditOptions(str(tmp_path / "policy.yaml"), str(tmp_path / "audit.log"), mode="blocking")
+    options.audit = AuditOptions(
+        policy_file=str(tmp_path / "policy.yaml"), log_path=str(tmp_path / "audit.log"), mode="blocking"
+    )
     for name, value in more.items():
         setattr(options, name, value)
     server = compose(MemoryStore(CLOCK), CLOCK, random.Random(3), options)

@@ -60,14 +60,18 @@ def test_a_log_that_cannot_be_written_ends_the_start(tmp_path):
     (tmp_path / "policy.yaml").write_text(POLICY % "Metadata")
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="file"):
-        auditor_of(AuditOptions(str(tmp_path / "policy.yaml"), str(tmp_path / "file/a.log")), FixedClock())
+        auditor_of(
+            AuditOptions(policy_file=str(tmp_path / "policy.yaml"), log_path=str(tmp_path / "file/a.log")), FixedClock()
+        )
 
 
 def test_defaults_are_upstreams(tmp_path):
     (tmp_path / "policy.yaml").write_text(POLICY % "Metadata")
-    made = auditor_of(AuditOptions(str(tmp_path / "policy.yaml"), str(tmp_path / "a.log")), FixedClock())
+    made = auditor_of(
+        AuditOptions(policy_file=str(tmp_path / "policy.yaml"), log_path=str(tmp_path / "a.log")), FixedClock()
+    )
     assert isinstance(made.log, BlockingLog) and not made.strict
-    assert auditor_of(AuditOptions(str(tmp_path / "policy.yaml")), FixedClock()) is None
+    assert auditor_of(AuditOptions(policy_file=str(tmp_path / "policy.yaml")), FixedClock()) is None
     assert auditor_of(AuditOptions(log_path="x"), FixedClock()) is None
 
 
@@ -106,7 +110,9 @@ def test_the_legacy_format():
 @pytest.mark.parametrize("mode", ["batch", "blocking"])
 async def test_a_server_writes_the_legacy_format(tmp_path, mode):
     (tmp_path / "policy2.yaml").write_text(POLICY % "Metadata")
-    audit = AuditOptions(str(tmp_path / "policy2.yaml"), str(tmp_path / "audit.log"), log_format="legacy", mode=mode)
+    audit = AuditOptions(
+        policy_file=str(tmp_path / "policy2.yaml"), log_path=str(tmp_path / "audit.log"), log_format="legacy", mode=mode
+    )
     async with attacked_server(tmp_path, audit=audit) as attacked:
         attacked.server.auditor.log.flush()
         # Three reads on one connection: the later ones go the short way.
@@ -124,7 +130,7 @@ async def test_a_server_writes_the_legacy_format(tmp_path, mode):
 
 async def recorded(tmp_path, level, *requests, **options):
     (tmp_path / "policy2.yaml").write_text(POLICY % level)
-    audit = AuditOptions(str(tmp_path / "policy2.yaml"), str(tmp_path / "audit.log"), **options)
+    audit = AuditOptions(policy_file=str(tmp_path / "policy2.yaml"), log_path=str(tmp_path / "audit.log"), **options)
     async with attacked_server(tmp_path, audit=audit) as attacked:
         answers = await attacked.raw(*requests)
         lines = attacked.lines()[-len(requests) :]
@@ -213,7 +219,7 @@ async def test_nothing_is_truncated_unasked(tmp_path):
 @pytest.mark.parametrize("mode", ["blocking", "blocking-strict"])
 async def test_only_strict_refuses_what_cannot_be_recorded(tmp_path, mode):
     (tmp_path / "policy2.yaml").write_text(POLICY.replace("omitStages: [RequestReceived]\n", "") % "Metadata")
-    audit = AuditOptions(str(tmp_path / "policy2.yaml"), str(tmp_path / "audit.log"), mode=mode)
+    audit = AuditOptions(policy_file=str(tmp_path / "policy2.yaml"), log_path=str(tmp_path / "audit.log"), mode=mode)
     async with attacked_server(tmp_path, audit=audit) as attacked:
         assert (await attacked.ask("root", "GET", MAPS))[0] == 200
 

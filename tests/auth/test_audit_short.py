@@ -95,7 +95,11 @@ async def test_a_pass_is_not_given_where_the_credentials_need_a_word(tmp_path):
 async def test_an_orderly_stop_loses_no_record(tmp_path):
     """As many records as answers, also of requests that are answered while everything stops."""
     (tmp_path / "policy.yaml").write_text(document(POLICIES["metadata"]))
-    options = Options(audit=AuditOptions(str(tmp_path / "policy.yaml"), str(tmp_path / "audit.log"), mode="batch"))
+    options = Options(
+        audit=AuditOptions(
+            policy_file=str(tmp_path / "policy.yaml"), log_path=str(tmp_path / "audit.log"), mode="batch"
+        )
+    )
     clock = RealClock()
     server = compose(MemoryStore(clock), clock, random.Random(1), options)
     await server.start()

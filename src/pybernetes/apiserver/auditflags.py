@@ -8,27 +8,51 @@ from typing import Any
 import click
 
 from ..concurrency.flags import DURATION, boolean
-from .audit.options import FORMATS, MODES, AuditOptions
+from .audit.options import FORMATS, MODES, AuditOptions, Batching, WebhookOptions
+
+
+def _batching(plugin: str, default: Batching, soon: str) -> list[Any]:
+    """The flags that both ways of recording have."""
+
+    def flag(name: str, value: Any, help: str, **more: Any) -> Any:
+        return click.option(f"--audit-{plugin}-{name}", default=value, show_default=True, help=help, **more)
+
+    wait = f"{default.batch_max_wait:g}s"
+    return [
+        flag("mode", default.mode, f"When a record goes out: {', '.join(MODES)}."),
+        flag("version", default.version, "Version of the events."),
+        flag("batch-buffer-size", default.buffer_size, "Records that may wait, in batch mode.", type=int),
+        flag(
+            "batch-max-size", default.batch_max_size, f"Records that go out at a time, in batch mode{soon}.", type=int
+        ),
+        flag("batch-max-wait", wait, "How long they may wait for more.", type=DURATION),
+        boolean(
+            f"--audit-{plugin}-batch-throttle-enable", default=default.throttle, help="Limit the batches a second."
+        ),
+        flag("batch-throttle-qps", default.throttle_qps, "How many a second.", type=float),
+        flag("batch-throttle-burst", default.throttle_burst, "How many at once after a pause.", type=int),
+        boolean(
+            f"--audit-{plugin}-truncate-enabled",
+            default=False,
+            help="Leave the objects out of large records, and drop what is still too large.",
+        ),
+        flag("truncate-max-event-size", 102_400, "Bytes of a record that is not too large.", type=int),
+        flag("truncate-max-batch-size", 10_485_760, "Bytes of a batch that is not too large.", type=int),
+    ]
+
 
 FLAGS: list[Any] = [
     click.option("--audit-policy-file", default="", help="Which requests are recorded (audit.k8s.io/v1 Policy)."),
     click.option("--audit-log-path", default="", help="Where they are recorded; - is standard output."),
     click.option("--audit-log-format", default="json", show_default=True, help=f"{' or '.join(FORMATS)} (one line of text)."),
-    click.option("--audit-log-version", default="audit.k8s.io/v1", show_default=True, help="Version of the events."),
     click.option("--audit-log-maxsize", type=int, default=100, show_default=True, help="Megabytes before the log is put aside; 0: never."),
     click.option("--audit-log-maxbackup", type=int, default=100, show_default=True, help="How many old logs are kept; 0: all."),
     click.option("--audit-log-maxage", type=int, default=366, show_default=True, help="How many days old logs are kept; 0: for ever."),
     boolean("--audit-log-compress", default=False, help="Compress old logs."),
-    click.option("--audit-log-mode", default="blocking", show_default=True, help=f"When a record is written: {', '.join(MODES)}."),
-    click.option("--audit-log-batch-buffer-size", type=int, default=10_000, show_default=True, help="Records that may wait, in batch mode."),
-    click.option("--audit-log-batch-max-size", type=int, default=1, show_default=True, help="Records that are written at a time, in batch mode [1: all that wait]."),
-    click.option("--audit-log-batch-max-wait", type=DURATION, default="0s", help="How long they may wait for more [100ms]."),
-    boolean("--audit-log-batch-throttle-enable", default=False, help="Limit the batches a second."),
-    click.option("--audit-log-batch-throttle-qps", type=float, default=0.0, help="How many a second."),
-    click.option("--audit-log-batch-throttle-burst", type=int, default=0, help="How many at once after a pause."),
-    boolean("--audit-log-truncate-enabled", default=False, help="Leave the objects out of large records, and drop what is still too large."),
-    click.option("--audit-log-truncate-max-event-size", type=int, default=102_400, show_default=True, help="Bytes of a record that is not too large."),
-    click.option("--audit-log-truncate-max-batch-size", type=int, default=10_485_760, show_default=True, help="Taken; a file has no batches."),
+    *_batching("log", AuditOptions(), " [1: all that wait, ten times a second]"),
+    click.option("--audit-webhook-config-file", default="", help="Kubeconfig of a service that takes the records too."),
+    click.option("--audit-webhook-initial-backoff", type=DURATION, default="10s", show_default=True, help="Before a batch is sent again."),
+    *_batching("webhook", WebhookOptions(), ""),
 ]  # fmt: skip
 
 
@@ -41,15 +65,27 @@ def options_of(flags: Mapping[str, Any]) -> AuditOptions:
         log_max_days=flags["audit_log_maxage"],
         log_compress=flags["audit_log_compress"],
         log_format=flags["audit_log_format"],
-        log_version=flags["audit_log_version"],
-        mode=flags["audit_log_mode"],
-        buffer_size=flags["audit_log_batch_buffer_size"],
-        batch_max_size=flags["audit_log_batch_max_size"],
-        batch_max_wait=flags["audit_log_batch_max_wait"],
-        throttle=flags["audit_log_batch_throttle_enable"],
-        throttle_qps=flags["audit_log_batch_throttle_qps"],
-        throttle_burst=flags["audit_log_batch_throttle_burst"],
-        truncate=flags["audit_log_truncate_enabled"],
-        truncate_max_event_size=flags["audit_log_truncate_max_event_size"],
-        truncate_max_batch_size=flags["audit_log_truncate_max_batch_size"],
+        webhook=WebhookOptions(
+            config_file=flags["audit_webhook_config_file"],
+            initial_backoff=flags["audit_webhook_initial_backoff"],
+            **_batching_of(flags, "webhook"),
+        ),
+        **_batching_of(flags, "log"),
     )
+
+
+def _batching_of(flags: Mapping[str, Any], plugin: str) -> dict[str, Any]:
+    names = {
+        "mode": "mode",
+        "version": "version",
+        "buffer_size": "batch_buffer_size",
+        "batch_max_size": "batch_max_size",
+        "batch_max_wait": "batch_max_wait",
+        "throttle": "batch_throttle_enable",
+        "throttle_qps": "batch_throttle_qps",
+        "throttle_burst": "batch_throttle_burst",
+        "truncate": "truncate_enabled",
+        "truncate_max_event_size": "truncate_max_event_size",
+        "truncate_max_batch_size": "truncate_max_batch_size",
+    }
+    return {field: flags[f"audit_{plugin}_{flag}"] for field, flag in names.items()}

@@ -77,7 +77,7 @@ def compose(store: Store, clock: Clock, rng: random.Random, options: Options) ->
     server.background.append(files.run)
     if encrypting is not None:
         _follow_encryption(server, encrypting, files, options.encryption_file)
-    server.auditor = auditor_of(options.audit, clock)
+    server.auditor = auditor_of(options.audit, clock, rng)
     if server.auditor is not None:
         server.metrics.gauges.append(server.auditor.metrics)
     request = server.loopback

@@ -157,7 +157,7 @@ Entry = bytes | tuple[Any, ...]
 """A line, or a note: a ``Lines`` first, and what only that understands."""
 
 
-def _encoded(entries: Sequence[Entry]) -> list[bytes]:
+def encoded(entries: Sequence[Entry]) -> list[bytes]:
     """Lines, or several in one piece."""
     found: list[bytes] = []
     if len({type(e) for e in entries}) == 1 and type(entries[0]) is tuple and len({id(e[0]) for e in entries}) == 1:
@@ -271,7 +271,7 @@ class BatchingLog:
             self._wake.clear()
         if len(self._pending) < (most or 1):
             self._full.clear()
-        return _encoded(entries)
+        return encoded(entries)
 
     def _write_batch(self) -> None:
         """Takes the batch itself: a thread that was cancelled before it began leaves it to ``flush``."""
@@ -285,6 +285,9 @@ class BatchingLog:
             except OSError as failure:
                 self._said = self.dropped = self.dropped + len(lines)
                 log.error("cannot write the audit log", error=str(failure), lost=len(lines))
+
+    def lost(self) -> dict[str, int]:
+        return {"log": self.dropped}
 
     def flush(self) -> None:
         """Writes what waits, now, after what is being written."""
@@ -312,6 +315,9 @@ class BlockingLog:
             await asyncio.Event().wait()
         finally:
             self._file.close()
+
+    def lost(self) -> dict[str, int]:
+        return {"log": self.dropped}
 
     def flush(self) -> None:
         return None

@@ -42,13 +42,18 @@ _STAGES = {stage: b',"stage":"%b"' % stage.encode() for stage in STAGES}
 
 
 class Log(Protocol):
-    dropped: int
+    @property
+    def dropped(self) -> int: ...
 
     def add(self, entry: Entry) -> None: ...
 
     async def run(self) -> None: ...
 
     def flush(self) -> None: ...
+
+    def lost(self) -> dict[str, int]:
+        """Events that nobody will read, by who should have taken them."""
+        ...
 
 
 def user_fields(user: UserInfo) -> dict[str, Any]:
@@ -267,7 +272,8 @@ class Auditor:
     def metrics(self) -> Iterator[str]:
         """Under upstream's names."""
         yield from counter_lines("apiserver_audit_event_total", "Audit events handed to the log.", [({}, self.events)])
-        counts = {"log": self.log.dropped, "truncate": self.too_large}
+        counts = self.log.lost()
+        counts["truncate"] = counts.get("truncate", 0) + self.too_large
         lost = [({"plugin": plugin}, number) for plugin, number in counts.items() if number]
         yield from counter_lines("apiserver_audit_error_total", "Audit events that were lost.", lost)
         levels = [({"level": level}, number) for level, number in self.requests.items() if number]
