@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..concurrency import Backoff, Clock, logger
+from . import log_writer
 from .cri import CRIClient, CRIError
 from .cri.codec import Message
 from .cri.containerd_events import containerd_exits
@@ -159,6 +160,8 @@ class RuntimeCache:
             raise
         container = container_from_cri(status, sandbox_id or (known.sandbox_id if known else ""), self.runtime)
         if container.state == EXITED:
+            if container.log_path:
+                await log_writer.written(Path(container.log_path), self._clock)
             written = await asyncio.to_thread(termination_message, status, container)
             if written:
                 container.message = f"{container.message}: {written}" if container.message else written
