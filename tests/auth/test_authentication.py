@@ -511,3 +511,18 @@ async def test_since_when_legacy_tokens_are_tracked():
     await tracking.ensure(server.loopback, server.objects, NOW)
     assert since() == "2027-01-15"
     await server.store.close()
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"), [("0s", 0), ("1h", 3600), ("48h", 172800), ("59m", None), ("1200000h", None)]
+)
+def test_the_longest_life_of_a_token_by_its_flag(tmp_path, given, expected):
+    from pybernetes.apiserver.command import apiserver, options_of
+
+    args = ["--data-dir", str(tmp_path), "--service-account-max-token-expiration", given]
+    params = apiserver.make_context("apiserver", [*args, "--service-account-extend-token-expiration=false"]).params
+    if expected is None:
+        with pytest.raises(ValueError, match="the service-account-max-token-expiration must be between 1 hour and 2"):
+            options_of(params)
+    else:
+        assert (options_of(params).max_token_seconds, options_of(params).extend_tokens) == (expected, False)

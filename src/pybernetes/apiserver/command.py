@@ -76,6 +76,8 @@ FLAGS: list[Any] = [
     click.option("--service-account-issuer", multiple=True, help="Issuer of ServiceAccount tokens; the first signs."),
     click.option("--service-account-key-file", multiple=True, help="Keys that verify ServiceAccount tokens (PEM)."),
     click.option("--service-account-signing-key-file", default="", help="Key that signs ServiceAccount tokens (PEM)."),
+    click.option("--service-account-max-token-expiration", type=DURATION, default="0s", help="The longest life of a ServiceAccount token that is asked for [any]."),
+    boolean("--service-account-extend-token-expiration", default=True, help="Tokens in pods outlive their time by up to a year, with a warning."),
     click.option("--api-audiences", default="", callback=_split, help="Audiences of the API [the issuer]."),
     click.option("--requestheader-client-ca-file", default="", help="Authority of the front proxy (PEM)."),
     click.option("--requestheader-allowed-names", default="", callback=_split, help="Common names of the front proxy."),
@@ -200,12 +202,21 @@ def options_of(flags: dict[str, Any]) -> Options:
             for name in ("default-not-ready-toleration-seconds", "default-unreachable-toleration-seconds")
         },
         signing_key=signing,
+        max_token_seconds=_longest_token(flags),
+        extend_tokens=flags["service_account_extend_token_expiration"],
         kubelet=_kubelet_tls(flags),
         encryption_file=flags["encryption_provider_config"],
         client_ca_file=flags["client_ca_file"],
         request_header_ca_file=flags["requestheader_client_ca_file"],
         audit=auditflags.options_of(flags),
     )
+
+
+def _longest_token(flags: dict[str, Any]) -> int:
+    seconds = int(flags["service_account_max_token_expiration"])
+    if seconds and not 3600 <= seconds <= 1 << 32:
+        raise ValueError("the service-account-max-token-expiration must be between 1 hour and 2^32 seconds")
+    return seconds
 
 
 def _anonymous(flags: dict[str, Any]) -> bool:

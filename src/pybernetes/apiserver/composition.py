@@ -60,6 +60,8 @@ class Options:
     signing_key: bytes = b""
     """PEM; without it no ServiceAccount tokens are issued."""
     max_token_seconds: int = 0
+    extend_tokens: bool = True
+    """Whether the tokens that pods are given outlive their time, with a warning."""
     kubelet: KubeletTLS = field(default_factory=KubeletTLS)
     audit: AuditOptions = field(default_factory=AuditOptions)
     encryption_file: str = ""
@@ -239,6 +241,7 @@ def _issuer(server: ApiServer, options: Options, clock: Clock) -> TokenIssuer | 
         server.objects,
         clock,
         max_seconds=options.max_token_seconds,
+        extend_expiration=options.extend_tokens,
     )
 
 

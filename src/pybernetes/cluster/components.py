@@ -47,7 +47,6 @@ def apiserver_arguments(layout: Layout, settings: Settings) -> list[str]:
         "--requestheader-extra-headers-prefix=X-Remote-Extra-",
         f"--proxy-client-cert-file={pki / 'front-proxy-client.crt'}",
         f"--proxy-client-key-file={pki / 'front-proxy-client.key'}",
-        "--authorization-mode=Node,RBAC",
         *_arguments_of_files(layout),
     ]
 
@@ -55,6 +54,14 @@ def apiserver_arguments(layout: Layout, settings: Settings) -> list[str]:
 def _arguments_of_files(layout: Layout) -> list[str]:
     """For the files that an administrator may lay into the data directory."""
     found = []
+    if layout.authorization_file.exists():
+        found.append(f"--authorization-config={layout.authorization_file}")
+    else:
+        found.append("--authorization-mode=Node,RBAC")
+    if layout.authentication_file.exists():
+        found.append(f"--authentication-config={layout.authentication_file}")
+    if layout.admission_file.exists():
+        found.append(f"--admission-control-config-file={layout.admission_file}")
     if layout.encryption_file.exists():
         found.append(f"--encryption-provider-config={layout.encryption_file}")
     if layout.audit_policy_file.exists():

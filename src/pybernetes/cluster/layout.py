@@ -80,6 +80,21 @@ class Layout:
         return self.data / "audit-policy.yaml"
 
     @property
+    def authentication_file(self) -> Path:
+        """An AuthenticationConfiguration: further issuers of tokens, and where nobodies are let in."""
+        return self.data / "authentication.yaml"
+
+    @property
+    def authorization_file(self) -> Path:
+        """An AuthorizationConfiguration; where there is none, Node and RBAC decide."""
+        return self.data / "authorization.yaml"
+
+    @property
+    def admission_file(self) -> Path:
+        """An AdmissionConfiguration: settings of admission plugins."""
+        return self.data / "admission.yaml"
+
+    @property
     def settings_file(self) -> Path:
         return self.data / "cluster.json"
 
