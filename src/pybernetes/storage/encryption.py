@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from ..api.shapes import DURATION, INT, STRING, Items, Shape, ShapeError, Struct, check
 from .contract import (
     Cancel,
     Deliver,
@@ -143,6 +144,17 @@ _CIPHERS: Mapping[str, tuple[Callable[[bytes], Cipher], Sequence[int]]] = {
 }
 
 
+_KEYS = Struct("AESConfiguration", {"keys": Items(Struct("v1.Key", {"name": STRING, "secret": STRING}))})
+_KMS = {"apiVersion": STRING, "name": STRING, "cachesize": INT, "endpoint": STRING, "timeout": DURATION}
+_PROVIDER: dict[str, Shape] = {"aesgcm": _KEYS, "aescbc": _KEYS, "secretbox": _KEYS}
+_PROVIDER |= {"identity": Struct("IdentityConfiguration", {}), "kms": Struct("KMSConfiguration", _KMS)}
+_RESOURCES: dict[str, Shape] = {
+    "resources": Items(STRING),
+    "providers": Items(Struct("v1.ProviderConfiguration", _PROVIDER)),
+}
+SHAPE = Struct("EncryptionConfiguration", {"resources": Items(Struct("v1.ResourceConfiguration", _RESOURCES))})
+
+
 # -- providers and configuration ---------------------------------------------------------------------------------------
 
 
@@ -207,16 +219,23 @@ def parse_text(data: bytes, where: str = "the configuration") -> Encryption:
     import yaml
 
     try:
-        return parse(yaml.safe_load(data))
-    except yaml.YAMLError as failure:
+        document = yaml.safe_load(data)
+    except (yaml.YAMLError, ValueError, RecursionError) as failure:
         raise EncryptionError(f"error decoding encryption provider configuration file {where}: {failure}") from failure
+    return parse(document)
 
 
 def parse(document: Any) -> Encryption:
     """Raises EncryptionError."""
     if not isinstance(document, Mapping) or document.get("kind") not in ("EncryptionConfiguration", "EncryptionConfig"):
         raise EncryptionError("got unexpected config type")
-    entries = document.get("resources") or ()
+    try:
+        unknown = check({k: v for k, v in document.items() if k not in ("apiVersion", "kind")}, SHAPE)
+    except ShapeError as failure:
+        raise EncryptionError(str(failure)) from failure
+    if unknown:
+        raise EncryptionError("strict decoding error: " + ", ".join(unknown))
+    entries = [entry or {} for entry in document.get("resources") or ()]
     if not entries:
         raise EncryptionError("resources: Required value: at least one resources is required")
     rules: list[tuple[tuple[str, str], Transformer]] = []
@@ -291,7 +310,7 @@ def _providers(spec: Any, where: str) -> list[Provider]:
     providers = []
     for i, key in enumerate(keys):
         at = f"{where}.{kind}.keys[{i}]"
-        name = key.get("name")
+        name = (key or {}).get("name")
         if not name:
             raise EncryptionError(f"{at}.name: Required value: name is a mandatory field for a key")
         if ":" in name:

@@ -20,17 +20,17 @@ from .podsecurity.policy import LEVELS, MODES, VERSION
 GROUP = "apiserver.config.k8s.io"
 LIMIT_TYPES = ("Server", "Namespace", "User", "SourceAndObject")
 NODE_SELECTORS = "podNodeSelectorPluginConfig"
-_LISTED = Struct("AdmissionPluginConfiguration", {"name": STRING, "path": STRING, "configuration": ANYTHING})
+_LISTED = Struct("v1.AdmissionPluginConfiguration", {"name": STRING, "path": STRING, "configuration": ANYTHING})
 SHAPE = Struct("AdmissionConfiguration", {"plugins": Items(_LISTED)})
 
 _POD_SECURITY = Struct(
     "PodSecurityConfiguration",
     {
         "defaults": Struct(
-            "PodSecurityDefaults", {name: STRING for mode in MODES for name in (mode, f"{mode}-version")}
+            "v1.PodSecurityDefaults", {name: STRING for mode in MODES for name in (mode, f"{mode}-version")}
         ),
         "exemptions": Struct(
-            "PodSecurityExemptions", {n: Items(STRING) for n in ("usernames", "namespaces", "runtimeClasses")}
+            "v1.PodSecurityExemptions", {n: Items(STRING) for n in ("usernames", "namespaces", "runtimeClasses")}
         ),
     },
 )

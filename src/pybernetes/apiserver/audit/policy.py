@@ -8,14 +8,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...api.shapes import BOOL, STRING, Items, Shape, ShapeError, Struct, check
+from ...concurrency import logger
 from ...hooks.identity import UserInfo
 from ..request import RequestInfo
+
+log = logger("apiserver.audit")
 
 NONE, METADATA, REQUEST, REQUEST_RESPONSE = "None", "Metadata", "Request", "RequestResponse"
 LEVELS = (NONE, METADATA, REQUEST, REQUEST_RESPONSE)
 RECEIVED, STARTED, COMPLETE, PANIC = "RequestReceived", "ResponseStarted", "ResponseComplete", "Panic"
 STAGES = (RECEIVED, STARTED, COMPLETE, PANIC)
 _SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+
+
+_RESOURCES = Struct("v1.GroupResources", {"group": STRING, "resources": Items(STRING), "resourceNames": Items(STRING)})
+_LISTS = ("users", "userGroups", "verbs", "namespaces", "nonResourceURLs", "omitStages")
+_RULE: dict[str, Shape] = {"level": STRING, "resources": Items(_RESOURCES), "omitManagedFields": BOOL}
+_RULE |= {name: Items(STRING) for name in _LISTS}
+SHAPE = Struct(
+    "Policy",
+    {"rules": Items(Struct("v1.PolicyRule", _RULE)), "omitStages": Items(STRING), "omitManagedFields": BOOL},
+)
 
 
 class PolicyError(ValueError):
@@ -128,6 +142,12 @@ def parse(document: Any) -> Policy:
         raise PolicyError('failed decoding: no kind "Policy" is registered for this document')
     if document.get("apiVersion") != "audit.k8s.io/v1":
         raise PolicyError(f"unknown group version field {document.get('apiVersion')} in policy")
+    try:
+        unknown = check({k: v for k, v in document.items() if k in SHAPE.fields}, SHAPE)
+    except ShapeError as failure:
+        raise PolicyError(f"failed decoding: {failure}") from failure
+    if unknown:
+        log.warning("the audit policy has fields that are not known", fields=", ".join(unknown))
     rules = document.get("rules") or ()
     if not rules:
         raise PolicyError("loaded illegal policy with 0 rules")

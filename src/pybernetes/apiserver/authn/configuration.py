@@ -26,19 +26,19 @@ UNVERIFIED_EMAIL = (
     "claimValidationRules[*].expression when claims.email is used in claimMappings.username.expression"
 )
 
-_PREFIXED = Struct("PrefixedClaimOrExpression", {"claim": STRING, "prefix": STRING, "expression": STRING})
+_PREFIXED = Struct("v1.PrefixedClaimOrExpression", {"claim": STRING, "prefix": STRING, "expression": STRING})
 _MAPPINGS = Struct(
-    "ClaimMappings",
+    "v1.ClaimMappings",
     {
         "username": _PREFIXED,
         "groups": _PREFIXED,
-        "uid": Struct("ClaimOrExpression", {"claim": STRING, "expression": STRING}),
+        "uid": Struct("v1.ClaimOrExpression", {"claim": STRING, "expression": STRING}),
         "extra": Items(Struct("v1.ExtraMapping", {"key": STRING, "valueExpression": STRING})),
     },
 )
 _RULE = {"claim": STRING, "requiredValue": STRING, "expression": STRING, "message": STRING}
 _ISSUER = Struct(
-    "Issuer",
+    "v1.Issuer",
     {
         "url": STRING,
         "discoveryURL": STRING,
@@ -58,7 +58,7 @@ _JWT = Struct(
     },
 )
 _ANONYMOUS = Struct(
-    "AnonymousAuthConfig",
+    "v1.AnonymousAuthConfig",
     {"enabled": BOOL, "conditions": Items(Struct("v1.AnonymousAuthCondition", {"path": STRING}))},
 )
 SHAPE = Struct(KIND, {"jwt": Items(_JWT), "anonymous": _ANONYMOUS})

@@ -27,7 +27,7 @@ ALLOWED_TTL, REFUSED_TTL = 300.0, 30.0
 IN_CLUSTER, KUBECONFIG_FILE = "InClusterConfig", "KubeConfigFile"
 
 _WEBHOOK = Struct(
-    "WebhookConfiguration",
+    "v1.WebhookConfiguration",
     {
         "authorizedTTL": DURATION,
         "cacheAuthorizedRequests": BOOL,
@@ -37,13 +37,13 @@ _WEBHOOK = Struct(
         "subjectAccessReviewVersion": STRING,
         "matchConditionSubjectAccessReviewVersion": STRING,
         "failurePolicy": STRING,
-        "connectionInfo": Struct("WebhookConnectionInfo", {"type": STRING, "kubeConfigFile": STRING}),
-        "matchConditions": Items(Struct("WebhookMatchCondition", {"expression": STRING})),
+        "connectionInfo": Struct("v1.WebhookConnectionInfo", {"type": STRING, "kubeConfigFile": STRING}),
+        "matchConditions": Items(Struct("v1.WebhookMatchCondition", {"expression": STRING})),
     },
 )
 SHAPE = Struct(
     KIND,
-    {"authorizers": Items(Struct("AuthorizerConfiguration", {"type": STRING, "name": STRING, "webhook": _WEBHOOK}))},
+    {"authorizers": Items(Struct("v1.AuthorizerConfiguration", {"type": STRING, "name": STRING, "webhook": _WEBHOOK}))},
 )
 
 
