@@ -18,7 +18,7 @@ from pybernetes.apiserver.authz.webhook import WebhookAuthorizer, review_of
 from pybernetes.apiserver.command import apiserver
 from pybernetes.apiserver.express import at_once
 from pybernetes.client.transport import TransportError
-from pybernetes.concurrency import VirtualClock, virtual_event_loop
+from pybernetes.concurrency import RealClock, VirtualClock, virtual_event_loop
 from pybernetes.hooks.authorization import Attributes, Decision
 from pybernetes.hooks.identity import UserInfo
 
@@ -235,6 +235,42 @@ async def test_a_changed_file_takes_effect_and_a_bad_one_does_not(tmp_path):
     assert f'{name}s_total{{status="failure",{server}}} 3' in text
     assert f'{name}_last_timestamp_seconds{{status="success",{server}}} {NOW!r}' in text
     assert f'last_config_info{{{server},hash="sha256:' in text
+
+
+async def test_a_webhook_that_is_gone_answers_what_it_was_asked(tmp_path):
+    """And is left alone after that."""
+    asked, answer = asyncio.Event(), asyncio.Event()
+
+    async def serve(reader, writer):
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        length = next(int(h[16:]) for h in head.split("\r\n") if h.lower().startswith("content-length: "))
+        review = orjson.loads(await reader.readexactly(length))
+        asked.set()
+        await answer.wait()
+        raw = orjson.dumps({**review, "status": {"allowed": True}})
+        writer.write(
+            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(raw) + raw
+        )
+        await reader.read()
+        writer.close()
+
+    listening = await asyncio.start_server(serve, "127.0.0.1", 0)
+    info = kubeconfig(tmp_path, listening.sockets[0].getsockname()[1])
+    file = tmp_path / "authorization.yaml"
+    file.write_bytes(chain(hook("w", connectionInfo=info), "{type: RBAC, name: rbac}"))
+    clock, later = RealClock(), []
+    clock.call_later = lambda seconds, callback: later.append((seconds, callback))
+    stack = authz.build(authz.AuthorizationOptions(config_file=str(file)), reader(), clock, random.Random(1), "me")
+    async with listening:
+        question = asyncio.get_running_loop().create_task(decision(stack, "bob"))
+        await asyncio.wait_for(asked.wait(), 20)
+        stack.reload(chain("{type: RBAC, name: rbac}"))
+        assert await decision(stack, "bob") is Decision.NO_OPINION
+        answer.set()
+        assert await question is Decision.ALLOW
+        [(seconds, close)] = later
+        assert seconds == authz.GRACE
+        close()
 
 
 async def test_what_changes_only_in_looks_is_no_reload(tmp_path):

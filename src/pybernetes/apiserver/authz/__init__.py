@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from .rbac import RbacAuthorizer
     from .union import Union
 
+GRACE = 60.0
+"""Seconds for which a webhook that is configured no more may answer what it was asked."""
+
 __all__ = ["MODES", "AuthorizationOptions", "AuthorizationStack", "AuthorizerSettings", "build"]
 
 
@@ -139,7 +142,10 @@ def _reload(
             reloads.failure(maker.clock.now())
             raise
         known[0] = new
-        stack.authorizer.exchange(chain)
+        for gone in stack.authorizer.exchange(chain):
+            close = getattr(gone, "close", None)
+            if close is not None:
+                maker.clock.call_later(GRACE, close)
         reloads.success(maker.clock.now(), data)
 
     return take

@@ -37,17 +37,14 @@ class Union:
         self._steps: tuple[tuple[Any, Authorizer, Tally], ...] = ()
         self.exchange(chain)
 
-    def exchange(self, chain: Iterable[tuple[Authorizer, Tally | None]]) -> None:
-        """Puts other authorizers in the place of these; questions that are under way are answered by the old ones."""
+    def exchange(self, chain: Iterable[tuple[Authorizer, Tally | None]]) -> list[Authorizer]:
+        """Puts other authorizers in the place of these; those that are out of it, which may have questions under way."""
         found = list(chain)
         old = self._authorizers
         self._authorizers = tuple(a for a, _ in found)
         # The built-in ones answer at once; not going through a coroutine for each is half of a warm decision's time.
         self._steps = tuple((getattr(a, "decide", None), a, t or Tally("", "")) for a, t in found)
-        for authorizer in old:
-            close = getattr(authorizer, "close", None)
-            if close is not None and authorizer not in self._authorizers:
-                close()
+        return [a for a in old if a not in self._authorizers]
 
     def prepare(self) -> None:
         """Builds what the authorizers would build at their first question."""
