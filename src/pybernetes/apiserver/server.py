@@ -36,6 +36,7 @@ from .authz.messages import REASON_ERROR, Undecided, forbidden_error
 from .bootstrap import Bootstrap
 from .cache import Listener, ResourceCache
 from .committing import Committer
+from .compacting import Compaction
 from .conversions import CONVERSIONS
 from .custom.controller import Definitions
 from .deleting import Deleter
@@ -320,7 +321,7 @@ class ApiServer:
                 group.create_task(self.hub.run())
                 group.create_task(self.hub.keep_small())
                 group.create_task(self._bookmarks())
-                group.create_task(self._compactions())
+                group.create_task(Compaction(self.store, self.hub, self.clock, self.config.compaction_interval).run())
                 group.create_task(self.definitions.run())
                 group.create_task(self.aggregation.run())
                 if self.config.bootstrap:
@@ -345,17 +346,6 @@ class ApiServer:
             for dispatcher in list(self.hub.dispatchers.values()):
                 if dispatcher.watching:
                     dispatcher.bookmark(self.hub.revision)
-
-    async def _compactions(self) -> None:
-        """Keeps one interval of history, as upstream does."""
-        while True:
-            revision = self.hub.revision
-            await self.clock.sleep(self.config.compaction_interval)
-            try:
-                await self.store.compact(revision)
-                self.hub.compacted = max(self.hub.compacted, revision)
-            except StoreError as failure:
-                log.warning("compaction failed", error=str(failure))
 
     # -- the request path -------------------------------------------------------------------------------------------
 
