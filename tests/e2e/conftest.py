@@ -117,8 +117,12 @@ def cluster(tmp_path_factory):
         made.p8s("down", "--purge")
 
 
-@pytest.fixture
-def kubectl(cluster):
+@pytest.fixture(scope="session")
+def kubectl_there():
     if shutil.which("kubectl") is None:
         pytest.skip("needs kubectl")
+
+
+@pytest.fixture
+def kubectl(cluster, kubectl_there):
     return cluster.kubectl
