@@ -153,7 +153,7 @@ def test_which_resources():
         (document(entry(CBC, resources=["Secrets"])), "should not contain capital letters"),
         (document(entry(CBC, resources=["secrets.*"])), "across groups is not supported"),
         (document(entry(CBC, resources=["a", "a"])), "cannot be specified multiple times"),
-        (document(entry({"kms": {"name": "x"}})), "KMS providers are not supported"),
+        (document(entry({"kms": {"name": "x"}})), "KMSv1 is deprecated and not supported here, use KMSv2 instead"),
     ],
 )
 def test_configurations_that_make_no_sense(config, message):

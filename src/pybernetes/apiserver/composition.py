@@ -9,6 +9,7 @@ import random
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -73,12 +74,13 @@ class Options:
 
 def compose(store: Store, clock: Clock, rng: random.Random, options: Options) -> ApiServer:
     """A server that is ready to ``start``. Raises ValueError or OSError for options that cannot be used."""
-    encrypting = _encrypting(store, options)
+    encrypting = _encrypting(store, options, clock)
     server = ApiServer(encrypting or store, clock, rng, options.server)
     files = FileWatcher(clock)
     server.background.append(files.run)
     if encrypting is not None:
         _follow_encryption(server, encrypting, files, options.encryption_file)
+        server.background.append(partial(encrypting.run, clock))
     server.auditor = auditor_of(options.audit, clock, rng)
     if server.auditor is not None:
         server.metrics.gauges.append(server.auditor.metrics)
@@ -198,12 +200,12 @@ REWRITE_PATH = "/storage/rewrite"
 """POST: everything stored is written anew with the keys that write now."""
 
 
-def _encrypting(store: Store, options: Options) -> EncryptingStore | None:
+def _encrypting(store: Store, options: Options, clock: Clock) -> EncryptingStore | None:
     if not options.encryption_file:
         return None
     from ..storage import encryption
 
-    return encryption.EncryptingStore(store, encryption.load(options.encryption_file))
+    return encryption.EncryptingStore(store, encryption.load(options.encryption_file, clock))
 
 
 def _follow_encryption(server: ApiServer, store: EncryptingStore, files: FileWatcher, file: str) -> None:
@@ -226,7 +228,7 @@ def _follow_encryption(server: ApiServer, store: EncryptingStore, files: FileWat
         return Response(200, orjson.dumps({"rewritten": written}))
 
     store.classify = classify
-    files.add(file, lambda data: store.configure(parse_text(data, file)))
+    files.add(file, lambda data: store.configure(parse_text(data, file, server.clock)))
     server.paths[REWRITE_PATH] = rewrite
 
 

@@ -7,15 +7,18 @@ read. AES-GCM also binds a value to its key in the store, so that values cannot 
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+from ..api.schema.scalars import parse_duration
 from ..api.shapes import DURATION, INT, STRING, Items, Shape, ShapeError, Struct, check
+from ..concurrency import Clock, logger
 from .contract import (
     Cancel,
     Deliver,
@@ -27,7 +30,13 @@ from .contract import (
     Store,
     StoreDamaged,
     StoreError,
+    StoreUnavailable,
 )
+
+if TYPE_CHECKING:
+    from .kms import KmsCipher
+
+log = logger("storage.encryption")
 
 PREFIX = b"k8s:enc:"
 AES_KEY_SIZES = (16, 24, 32)
@@ -194,7 +203,12 @@ class Transformer:
     def is_current(self, data: bytes) -> bool:
         """Whether the provider that writes has written this."""
         first = self.providers[0]
-        return not data.startswith(PREFIX) if first.cipher is None else data.startswith(first.prefix)
+        if first.cipher is None:
+            return not data.startswith(PREFIX)
+        if not data.startswith(first.prefix):
+            return False
+        newest = getattr(first.cipher, "is_current", None)
+        return newest is None or bool(newest(data[len(first.prefix) :]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +216,8 @@ class Encryption:
     """A parsed configuration: for (group, resource) patterns in order, who transforms."""
 
     rules: tuple[tuple[tuple[str, str], Transformer], ...] = ()
+    kms: tuple[KmsCipher, ...] = ()
+    """Those whose plugins want to be asked now and then."""
 
     def transformer_for(self, group: str, resource: str) -> Transformer | None:
         for (wanted_group, wanted), transformer in self.rules:
@@ -210,22 +226,23 @@ class Encryption:
         return None
 
 
-def load(path: str | Path) -> Encryption:
+def load(path: str | Path, clock: Clock | None = None) -> Encryption:
     """Raises EncryptionError or OSError."""
-    return parse_text(Path(path).read_bytes(), str(path))
+    return parse_text(Path(path).read_bytes(), str(path), clock)
 
 
-def parse_text(data: bytes, where: str = "the configuration") -> Encryption:
+def parse_text(data: bytes, where: str = "the configuration", clock: Clock | None = None) -> Encryption:
+    """``clock`` is needed where the configuration is to be used, and not only to be looked at."""
     import yaml
 
     try:
         document = yaml.safe_load(data)
     except (yaml.YAMLError, ValueError, RecursionError) as failure:
         raise EncryptionError(f"error decoding encryption provider configuration file {where}: {failure}") from failure
-    return parse(document)
+    return parse(document, clock)
 
 
-def parse(document: Any) -> Encryption:
+def parse(document: Any, clock: Clock | None = None) -> Encryption:
     """Raises EncryptionError."""
     if not isinstance(document, Mapping) or document.get("kind") not in ("EncryptionConfiguration", "EncryptionConfig"):
         raise EncryptionError("got unexpected config type")
@@ -239,6 +256,7 @@ def parse(document: Any) -> Encryption:
     if not entries:
         raise EncryptionError("resources: Required value: at least one resources is required")
     rules: list[tuple[tuple[str, str], Transformer]] = []
+    plugins: dict[str, KmsCipher] = {}
     for i, entry in enumerate(entries):
         where = f"resources[{i}]"
         names = entry.get("resources") or ()
@@ -252,12 +270,12 @@ def parse(document: Any) -> Encryption:
         providers = tuple(
             p
             for j, spec in enumerate(entry.get("providers") or ())
-            for p in _providers(spec, f"{where}.providers[{j}]")
+            for p in _providers(spec, f"{where}.providers[{j}]", plugins, clock)
         )
         if not providers:
             raise EncryptionError(f"{where}.providers: Required value: at least one {where}.providers is required")
         rules += [(pattern, Transformer(providers)) for pattern in patterns]
-    return Encryption(tuple(rules))
+    return Encryption(tuple(rules), tuple(plugins.values()))
 
 
 def _pattern(name: Any, where: str) -> tuple[str, str]:
@@ -284,7 +302,20 @@ def _pattern(name: Any, where: str) -> tuple[str, str]:
     return group, resource
 
 
-def _providers(spec: Any, where: str) -> list[Provider]:
+def _kms(spec: Mapping[str, Any], where: str, plugins: dict[str, KmsCipher], clock: Clock | None) -> Provider:
+    from . import kms
+
+    timeout = parse_duration(spec["timeout"]) / 1e9 if spec.get("timeout") else kms.TIMEOUT
+    wrong = kms.problem(spec, where, set(plugins), timeout)
+    if wrong:
+        raise EncryptionError(wrong)
+    name = spec["name"]
+    call = kms.grpc_call(spec["endpoint"], timeout)
+    plugins[name] = kms.KmsCipher(name, call, clock.monotonic if clock is not None else lambda: 0.0)
+    return Provider(PREFIX + f"kms:v2:{name}:".encode(), plugins[name])
+
+
+def _providers(spec: Any, where: str, plugins: dict[str, KmsCipher], clock: Clock | None) -> list[Provider]:
     if not isinstance(spec, Mapping):
         raise EncryptionError(f"{where}: Invalid value: must be an object")
     present = [k for k in KINDS if spec.get(k) is not None]
@@ -302,7 +333,7 @@ def _providers(spec: Any, where: str) -> list[Provider]:
     if kind == "identity":
         return [Provider()]
     if kind == "kms":
-        raise EncryptionError(f"{where}.kms: Invalid value: KMS providers are not supported")
+        return [_kms(spec[kind], f"{where}.kms", plugins, clock)]
     make, sizes = _CIPHERS[kind]
     keys = spec[kind].get("keys") or ()
     if not keys:
@@ -362,6 +393,23 @@ class EncryptingStore:
         self._known: dict[str, Transformer | None] = {}
         self.single_writer = inner.single_writer
 
+    async def run(self, clock: Clock) -> None:
+        """Asks the plugins of KMS providers how they are and which key they have, until cancelled."""
+        from .kms import POLL_BAD, POLL_GOOD
+
+        while True:
+            await clock.sleep(POLL_GOOD if await self._poll() else POLL_BAD)
+
+    async def _poll(self) -> bool:
+        good = True
+        for plugin in self._encryption.kms:
+            try:
+                await asyncio.to_thread(plugin.poll)
+            except Undecryptable as failure:
+                good = False
+                log.error("a KMS plugin is not well", name=plugin.name, error=str(failure))
+        return good
+
     def configure(self, encryption: Encryption) -> None:
         """Takes another configuration for every later read and write."""
         self._encryption = encryption
@@ -391,12 +439,15 @@ class EncryptingStore:
         try:
             return transformer.open(value, key)
         except Undecryptable as failure:
-            raise StoreDamaged(f'unable to transform key "{key}": {failure}') from failure
+            kind = StoreUnavailable if getattr(failure, "passing", False) else StoreDamaged
+            raise kind(f'unable to transform key "{key}": {failure}') from failure
 
     def _opened(self, item: KeyValue) -> KeyValue:
         return KeyValue(item.key, self._open(item.key, item.value), item.revision)
 
     async def open(self) -> None:
+        if self._encryption.kms:
+            await self._poll()
         await self._inner.open()
 
     async def close(self) -> None:
@@ -419,7 +470,10 @@ class EncryptingStore:
         transformer = self._transformer(key)
         if transformer is None:
             return await self._inner.put(key, value, expected=expected, note=note, ttl=ttl)
-        sealed = transformer.seal(value, key)
+        try:
+            sealed = transformer.seal(value, key)
+        except Undecryptable as failure:
+            raise StoreUnavailable(f'unable to transform key "{key}": {failure}') from failure
         return await self._inner.put(key, sealed, expected=expected, note=_Sealed(value, note), ttl=ttl)
 
     async def delete(self, key: str, *, expected: int | None = None, note: Any = None) -> int:
