@@ -231,6 +231,15 @@ async def test_a_server_with_a_plugin(plugin, socket, tmp_path):
     assert stored.startswith(b"k8s:enc:kms:v2:p:\x0a") and base64.b64encode(b"correct horse") not in stored
     _, read = await call(server, "GET", f"{secrets}/s")
     assert base64.b64decode(read["data"]["k"]) == b"correct horse"
+    health = {}
+    for well, plugin.health in ((False, "sick"), (True, "ok")):
+        await server.store._poll()
+        for path in ("/healthz", "/livez/kms-providers", "/readyz"):
+            request = Request("GET", path, "", {}, b"", Credentials({}), user=LOOPBACK)
+            health[well, path] = await server.handle(request)
+    assert [r.status for r in health.values()] == [500, 500, 500, 200, 200, 200]
+    assert b"[-]kms-providers failed" in health[False, "/healthz"].whole
+    assert b"got unexpected healthz status: sick" in health[False, "/livez/kms-providers"].whole
     plugin.key = "key-2"
     await asyncio.to_thread(server.store._encryption.kms[0].poll)
     assert (await call(server, "POST", "/storage/rewrite"))[1] == {"rewritten": 1}

@@ -81,6 +81,9 @@ def compose(store: Store, clock: Clock, rng: random.Random, options: Options) ->
     if encrypting is not None:
         _follow_encryption(server, encrypting, files, options.encryption_file)
         server.background.append(partial(encrypting.run, clock))
+        if encrypting.has_plugins:
+            for health in server.health:
+                health.checks["kms-providers"] = encrypting.well
     server.auditor = auditor_of(options.audit, clock, rng)
     if server.auditor is not None:
         server.metrics.gauges.append(server.auditor.metrics)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import platform
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import orjson
@@ -66,7 +66,7 @@ class Health:
     """One endpoint with its checks, in order."""
 
     path: str
-    checks: Mapping[str, Check]
+    checks: dict[str, Check]
 
     async def answer(self, request: Request) -> Response:
         rest = request.path[len(self.path) :].strip("/")

@@ -232,11 +232,12 @@ class ApiServer:
         checks: dict[str, Check] = {"ping": ping, "log": ping, "etcd": self._store_answers}
         hooks: dict[str, Check] = {f"poststarthook/{name}": self._started for name in POST_START_HOOKS}
         readiness = {**checks, "etcd-readiness": self._store_answers, "informer-sync": self._started, **hooks}
-        for health in (
+        self.health = (
             Health("/healthz", {**checks, **hooks}),
             Health("/livez", {**checks, **hooks}),
             Health("/readyz", {**readiness, "shutdown": self._not_stopping}),
-        ):
+        )
+        for health in self.health:
             self.paths[health.path] = health.answer
             self.prefixes.append((health.path + "/", health.answer))
 

@@ -392,6 +392,11 @@ class EncryptingStore:
         """Set before ``open`` by who knows which keys there are."""
         self._known: dict[str, Transformer | None] = {}
         self.single_writer = inner.single_writer
+        self._unwell = ""
+
+    @property
+    def has_plugins(self) -> bool:
+        return bool(self._encryption.kms)
 
     async def run(self, clock: Clock) -> None:
         """Asks the plugins of KMS providers how they are and which key they have, until cancelled."""
@@ -401,14 +406,19 @@ class EncryptingStore:
             await clock.sleep(POLL_GOOD if await self._poll() else POLL_BAD)
 
     async def _poll(self) -> bool:
-        good = True
+        self._unwell = ""
         for plugin in self._encryption.kms:
             try:
                 await asyncio.to_thread(plugin.poll)
             except Undecryptable as failure:
-                good = False
-                log.error("a KMS plugin is not well", name=plugin.name, error=str(failure))
-        return good
+                self._unwell = str(failure)
+                log.error("a KMS plugin is not well", name=plugin.name, error=self._unwell)
+        return not self._unwell
+
+    async def well(self) -> None:
+        """The health check ``kms-providers``. Raises RuntimeError where a plugin did not answer well when it was last asked."""
+        if self._unwell:
+            raise RuntimeError(self._unwell)
 
     def configure(self, encryption: Encryption) -> None:
         """Takes another configuration for every later read and write."""
