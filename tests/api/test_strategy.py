@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from pybernetes.api.resources import DEPLOYMENTS, JOBS, NAMESPACES, PODS, SECRETS, SERVICES, builtin_by_gvr
+from pybernetes.api.defaults import apply_defaults
+from pybernetes.api.resources import DEPLOYMENTS, GVK, JOBS, NAMESPACES, PODS, SERVICES, builtin_by_gvr
 from pybernetes.api.strategy import ORPHAN, semantically_equal, strategy_for
 
 
@@ -64,7 +65,7 @@ def test_resize_touches_resources_only() -> None:
 
 def test_secret_string_data() -> None:
     secret: dict[str, Any] = {"metadata": {"name": "s"}, "stringData": {"a": "b"}, "data": {"c": "ZA=="}}
-    strategy_for(SECRETS).prepare_for_create(secret)
+    apply_defaults(GVK("", "v1", "Secret"), secret)
     assert secret["data"] == {"c": "ZA==", "a": "Yg=="} and "stringData" not in secret
 
 

@@ -154,6 +154,15 @@ def _variables(*, params: bool, authorizer: bool, variables: bool) -> dict[str, 
     return known
 
 
+def declared(known: Environment, variables: Mapping[str, t.Type]) -> Environment:
+    """``known`` with just these variables of a policy; upstream declares none where there are none."""
+    names = {k: v for k, v in known.variables.items() if k != "variables"}
+    if variables:
+        fields = {name: t.ObjectField(type_, name) for name, type_ in variables.items()}
+        names["variables"] = t.object_type("kubernetes.variables", fields)
+    return Environment(names, known.functions, known.objects)
+
+
 # -- what mutations make -----------------------------------------------------------------------------------------------
 
 OBJECT, JSON_PATCH = "Object", "JSONPatch"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import random
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from ..api.errors import FieldError, StatusError, internal_error, invalid, invalid_value
@@ -204,6 +204,8 @@ class ServiceAllocator:
         spec = service["spec"]
         if not needs_cluster_ip(spec) or (spec.get("clusterIPs") or [""])[0] == NONE:
             return
+        if old is not None and not _needs_more(spec, old.get("spec") or {}):
+            return
         have = set(addresses_of(old)) if old is not None else set()
         addresses = list(spec.get("clusterIPs") or [])
         for index, family in enumerate(spec.get("ipFamilies") or []):
@@ -231,7 +233,9 @@ class ServiceAllocator:
         else:
             candidates = self._candidates(networks)
         for candidate in candidates:
-            if self._objects.get(IP_ADDRESSES, "", candidate) is not None:
+            # Upstream's dry runs do not ask who has an address that is named.
+            asked = not (wanted and attributes.dry_run)
+            if asked and self._objects.get(IP_ADDRESSES, "", candidate) is not None:
                 continue
             if attributes.dry_run or await self._claim(candidate, service, attributes):
                 return candidate
@@ -310,6 +314,13 @@ def ip_address(address: str, service: Object) -> Object:
         "metadata": {"name": address, "labels": {FAMILY_LABEL: family_of(address), MANAGED_LABEL: MANAGER}},
         "spec": {"parentRef": parent},
     }
+
+
+def _needs_more(spec: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
+    """Whether an update takes addresses: the first ones, or that of a second family. Others may not change at all."""
+    if before.get("type") == "ExternalName":
+        return True
+    return len(before.get("ipFamilies") or []) == 1 and len(spec.get("ipFamilies") or []) == 2
 
 
 def addresses_of(service: Object) -> list[str]:

@@ -45,20 +45,20 @@ def ensure_namespace(metadata: dict[str, Any], namespace: str, namespaced: bool)
 def keep_system_fields(new: Object, old: Object) -> None:
     """What an update may leave out, and what it cannot change."""
     metadata, before = new["metadata"], old["metadata"]
-    for field in ("uid", "creationTimestamp"):
-        if not metadata.get(field) and field in before:
-            metadata[field] = before[field]
+    if not metadata.get("uid") and "uid" in before:
+        metadata["uid"] = before["uid"]
+    if before.get("creationTimestamp"):
+        metadata["creationTimestamp"] = before["creationTimestamp"]
     for field in ("deletionTimestamp", "deletionGracePeriodSeconds"):
         if metadata.get(field) is None:
             metadata.pop(field, None)
             if field in before:
                 metadata[field] = before[field]
-    metadata.pop("selfLink", None)
 
 
 _DUPLICATES = (
     "; API server dedups owner references in 1.20+, and may reject such requests as early as 1.24; please fix your "
-    "requests; duplicate UID(s) observed: ["
+    "requests; duplicate UID(s) observed: "
 )
 
 
@@ -78,4 +78,4 @@ def dedup_owner_references(metadata: dict[str, Any], after_admission: bool = Fal
         return ""
     metadata["ownerReferences"] = kept
     where = " after mutating admission happens" if after_admission else ""
-    return f".metadata.ownerReferences contains duplicate entries{where}{_DUPLICATES}{' '.join(repeated)}]"
+    return f".metadata.ownerReferences contains duplicate entries{where}{_DUPLICATES}{', '.join(repeated)}"

@@ -187,8 +187,7 @@ class Patcher:
                 )
             if namespace and self._info.namespace and namespace != self._info.namespace:
                 raise bad_request(
-                    f"the namespace of the object ({namespace}) does not match the namespace on the request "
-                    f"({self._info.namespace})"
+                    "the namespace of the provided object does not match the namespace sent on the request"
                 )
             if metadata.get("managedFields"):
                 raise bad_request("metadata.managedFields must be nil")

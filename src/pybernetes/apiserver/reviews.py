@@ -40,6 +40,9 @@ from .request import Handler, Request, Response
 AUTHENTICATION, AUTHORIZATION = "authentication.k8s.io", "authorization.k8s.io"
 TOKEN_REQUEST = GVK(AUTHENTICATION, "v1", "TokenRequest")
 
+_ANSWERED_ANEW = ("SelfSubjectReview", "SelfSubjectRulesReview", TOKEN_REQUEST.kind)
+"""What comes back is another object, which nobody manages."""
+
 Admission = Callable[[AdmissionAttributes], Awaitable[None]]
 Answer = Callable[[Request, Object], Awaitable[Object]]
 
@@ -98,6 +101,9 @@ class Reviews:
                 )
             if namespace:
                 obj["metadata"]["namespace"] = namespace
+            if info.kind not in _ANSWERED_ANEW:
+                now = to_time(self._clock.now())
+                obj = resource.kind.manage(None, obj, options.manager, "", now)
             return Response(201, orjson.dumps(await answer(request, obj)))
 
         return handle
@@ -185,7 +191,7 @@ class Reviews:
             )
         if spec.get("nonResourceAttributes") is not None:
             detail = "disallowed on this kind of request"
-            problems.append(errors.invalid_value("spec.nonResourceAttributes", spec["nonResourceAttributes"], detail))
+            problems.append(errors.invalid_value("spec.nonResourceAttributes", _shown_path(spec), detail))
         self._refuse(obj, problems)
         await self._admit_review(request, obj)
         return await self._decide(obj, _user_of(spec))
@@ -260,6 +266,11 @@ def _metadata_problems(obj: Object, allowed: Sequence[str]) -> list[FieldError]:
     return []
 
 
+def _shown_path(spec: Mapping[str, Any]) -> dict[str, str]:
+    path = spec["nonResourceAttributes"]
+    return {"Path": path.get("path") or "", "Verb": path.get("verb") or ""}
+
+
 def _spec_problems(obj: Object, *, with_user: bool) -> list[FieldError]:
     spec = obj.get("spec") or {}
     obj["spec"] = spec
@@ -267,8 +278,7 @@ def _spec_problems(obj: Object, *, with_user: bool) -> list[FieldError]:
     problems: list[FieldError] = []
     if resource is not None and path is not None:
         detail = "cannot be specified in combination with resourceAttributes"
-        shown = {"Path": path.get("path") or "", "Verb": path.get("verb") or ""}
-        problems.append(errors.invalid_value("spec.nonResourceAttributes", shown, detail))
+        problems.append(errors.invalid_value("spec.nonResourceAttributes", _shown_path(spec), detail))
     if resource is None and path is None:
         detail = "exactly one of nonResourceAttributes or resourceAttributes must be specified"
         problems.append(errors.invalid_value("spec.resourceAttributes", None, detail))

@@ -15,6 +15,7 @@ from ..hooks.identity import UserInfo
 from .admitting import AdmissionChain, note, roll_back
 from .body import decode_object
 from .committing import Committer, removable
+from .conversions import NEW_EVENTS
 from .encoding import Entry
 from .metadata import (
     dedup_owner_references,
@@ -88,7 +89,9 @@ class Writer:
             why = "create not allowed while custom resource definition is terminating"
             raise forbidden(resource.gvr.group, resource.gvr.resource, metadata.get("name") or "", why)
         wipe_system_fields(metadata)
-        if metadata.pop("resourceVersion", ""):
+        # What is no number is not looked at, and a dry run never gets to the store, which asks.
+        version = str(metadata.pop("resourceVersion", "") or "")
+        if version.isdigit() and int(version) and not options.dry_run:
             raise bad_request("resourceVersion should not be set on objects to be created")
         ensure_namespace(metadata, info.namespace, resource.info.namespaced)
         self._warn(request, dedup_owner_references(metadata))
@@ -140,7 +143,9 @@ class Writer:
 
     def _refuse(self, resource: Resource, name: str, errors: list[Any]) -> None:
         if errors:
-            raise invalid(resource.gvk.group, resource.gvk.kind, name, errors)
+            # Upstream names the kind that is stored, and events of the new group are those of the old.
+            group = "" if resource.gvr == NEW_EVENTS else resource.gvk.group
+            raise invalid(group, resource.gvk.kind, name, errors)
 
     @staticmethod
     def _warn(request: Request, warning: str) -> None:
@@ -181,8 +186,6 @@ class Writer:
         metadata = obj["metadata"]
         ensure_namespace(metadata, info.namespace, resource.info.namespaced)
         name = metadata.get("name") or ""
-        if not name and info.subresource:
-            name = metadata["name"] = info.name
         if name != info.name:
             if not name:
                 raise bad_request(
@@ -240,7 +243,7 @@ class Writer:
             if tried:
                 await roll_back(tried.pop()[0])
             new = await make(old)
-            self._check_preconditions(resource, info, new, old, versioned)
+            self._check_preconditions(resource, info, new, old, versioned, options.dry_run)
             new, attributes = await self._attempt(request, info, resource, new, old, options, managed, hook)
             tried.append((attributes, new, old))
             return new
@@ -259,14 +262,15 @@ class Writer:
         return entry
 
     def _check_preconditions(
-        self, resource: Resource, info: RequestInfo, new: Object, old: Object, versioned: bool
+        self, resource: Resource, info: RequestInfo, new: Object, old: Object, versioned: bool, dry_run: bool
     ) -> None:
         given, stored = new["metadata"], old["metadata"]
         uid = given.get("uid")
         gvr = resource.gvr
         if uid and uid != stored.get("uid") and info.verb == "update":
             cache = resource.cache
-            key = cache.prefix + (f"{info.namespace}/" if cache.namespaced else "") + info.name
+            prefix = cache.prefix.removeprefix("/registry") if dry_run else cache.prefix
+            key = prefix + (f"{info.namespace}/" if cache.namespaced else "") + info.name
             raise conflict(
                 gvr.group,
                 gvr.resource,

@@ -36,7 +36,13 @@ def _default_replica_set(obj: Obj) -> None:
     spec.setdefault("selector", None)
 
 
+TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
+"""Once a field of the spec; every reading through v1 makes it an annotation, and an owned field."""
+
+
 def _default_daemon_set(obj: Obj) -> None:
+    annotations = struct(struct(obj, "metadata"), "annotations")
+    default_text(annotations, TEMPLATE_GENERATION, "0")
     spec = struct(obj, "spec")
     status = struct(obj, "status")
     for field in ("currentNumberScheduled", "numberMisscheduled", "desiredNumberScheduled", "numberReady"):

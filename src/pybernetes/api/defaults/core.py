@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 from ..resources import GVK
@@ -48,8 +49,17 @@ def _default_endpoints(obj: Obj) -> None:
             default_text(port, "protocol", "TCP")
 
 
+def _fold_string_data(secret: Obj) -> None:
+    """stringData is write-only: its values go into data, over those there."""
+    texts = secret.pop("stringData", None)
+    if texts:
+        encoded = {key: base64.b64encode((value or "").encode()).decode() for key, value in texts.items()}
+        secret["data"] = {**(secret.get("data") or {}), **encoded}
+
+
 def _default_secret(obj: Obj) -> None:
     default_text(obj, "type", "Opaque")
+    _fold_string_data(obj)
     # Go's base64 decoder and encoder turn an empty value into "".
     for values in (obj.get("data") or {},):
         for key, value in values.items():

@@ -381,7 +381,8 @@ def _check_applied(applied: Object, api_version: str, schema: Schema) -> None:
     sent = applied.get("apiVersion")
     if sent != api_version:
         raise errors.bad_request(f"invalid object type: {sent or ''}, Kind={applied.get('kind') or ''}")
-    if metadata(applied).get("managedFields") is not None:
+    meta = applied.get("metadata")
+    if isinstance(meta, dict) and meta.get("managedFields") is not None:
         raise errors.bad_request("metadata.managedFields must be nil")
     found: list[str] = []
     try:
@@ -390,7 +391,8 @@ def _check_applied(applied: Object, api_version: str, schema: Schema) -> None:
         raise errors.bad_request("json: exceeded max depth") from None
     if found:
         text = found[0] if len(found) == 1 else "errors:\n" + "\n".join("  " + f for f in found)
-        where = f"{namespace_of(applied)}/{name_of(applied)}; {sent}, Kind={applied.get('kind')}"
+        named = applied if isinstance(meta, dict) else {}
+        where = f"{namespace_of(named)}/{name_of(named)}; {sent}, Kind={applied.get('kind')}"
         raise errors.bad_request(f"failed to create typed patch object ({where}): {text}")
 
 

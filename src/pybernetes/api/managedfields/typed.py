@@ -57,7 +57,7 @@ def _shape(node: Node, value: Any) -> str:
 
 def _atomic(node: Node, shape: str) -> bool:
     if shape == "map":
-        return node.kind in (STRUCT, MAP) and node.atomic
+        return node.atomic if node.kind in (STRUCT, MAP) else node.go == "runtime.RawExtension"
     if shape == "list":
         return node.kind != LIST or node.atomic
     return True

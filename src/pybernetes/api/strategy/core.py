@@ -76,13 +76,8 @@ class NodeStrategy(Strategy):
 
 
 class SecretStrategy(Strategy):
-    def prepare_for_create(self, obj: Obj, *, user: Mapping[str, Any] | None = None) -> None:
-        super().prepare_for_create(obj, user=user)
-        fold_string_data(obj)
-
     def prepare_for_update(self, new: Obj, old: Obj, *, now: str = "") -> None:
         super().prepare_for_update(new, old, now=now)
-        fold_string_data(new)
         if not new.get("type"):
             keep(new, old, "type")
 
@@ -93,18 +88,6 @@ class SecretStrategy(Strategy):
 
     def warnings_on_update(self, obj: Obj, old: Obj) -> list[str]:
         return self.warnings_on_create(obj)
-
-
-def fold_string_data(secret: Obj) -> None:
-    """stringData is write-only: its values go into data, over those there."""
-    import base64
-
-    texts = secret.pop("stringData", None)
-    if texts:
-        data = dict(secret.get("data") or {})
-        for key, value in texts.items():
-            data[key] = base64.b64encode((value or "").encode()).decode()
-        secret["data"] = data
 
 
 class ResourceQuotaStrategy(Strategy):
@@ -236,6 +219,10 @@ def _is_claim_or_snapshot(source: Mapping[str, Any] | None) -> bool:
 
 def _align_data_sources(spec: Obj, old: Mapping[str, Any] | None) -> None:
     """dataSource and dataSourceRef say the same; the old field takes only the two kinds it always took."""
+    if (spec.get("dataSourceRef") or {}).get("namespace") and not ((old or {}).get("dataSourceRef") or {}).get(
+        "namespace"
+    ):
+        del spec["dataSourceRef"]  # sources in other namespaces are behind a gate that is off
     source, reference = spec.get("dataSource"), spec.get("dataSourceRef")
     in_use = old is not None and (old.get("dataSource") is not None or old.get("dataSourceRef") is not None)
     if source is not None and reference is None and not in_use and not _is_claim_or_snapshot(source):

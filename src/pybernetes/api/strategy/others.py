@@ -391,10 +391,12 @@ class ResourceSliceStrategy(_Spec):
     def prepare_for_create(self, obj: Obj, *, user: Mapping[str, Any] | None = None) -> None:
         super().prepare_for_create(obj, user=user)
         _drop_alpha(obj)
+        _date_taints(obj, (obj.get("metadata") or {}).get("creationTimestamp") or "")
 
     def prepare_for_update(self, new: Obj, old: Obj, *, now: str = "") -> None:
         super().prepare_for_update(new, old, now=now)
         _drop_alpha(new)
+        _date_taints(new, now)
 
     def warnings_on_create(self, obj: Obj) -> list[str]:
         from .warnings import resource_slice_warnings
@@ -403,6 +405,13 @@ class ResourceSliceStrategy(_Spec):
 
     def warnings_on_update(self, obj: Obj, old: Obj) -> list[str]:
         return self.warnings_on_create(obj)
+
+
+def _date_taints(obj: Mapping[str, Any], now: str) -> None:
+    for device in (obj.get("spec") or {}).get("devices") or ():
+        for taint in device.get("taints") or ():
+            if taint.get("timeAdded") is None:
+                taint["timeAdded"] = now
 
 
 def _drop_alpha(obj: Mapping[str, Any]) -> None:

@@ -162,7 +162,16 @@ class JobStrategy(_Workload):
         spec = section(obj, "spec")
         if not spec.get("manualSelector"):
             _generate_selector(section(obj, "metadata"), spec)
+        _default_labels(obj)
         super().prepare_for_create(obj, user=user)
+
+    def prepare_for_update(self, new: Obj, old: Obj, *, now: str = "") -> None:
+        super().prepare_for_update(new, old, now=now)
+        _default_labels(new)
+
+    def prepare_status(self, new: Obj, old: Obj, now: str) -> None:
+        super().prepare_status(new, old, now)
+        _default_labels(new)
 
     def warnings_on_create(self, obj: Obj) -> list[str]:
         from .warnings import job_spec_warnings, name_warnings
@@ -185,11 +194,16 @@ def _generate_selector(metadata: Obj, spec: Obj) -> None:
         labels.setdefault(label, metadata.get("name") or "")
     for label in CONTROLLER_UID_LABELS:
         labels.setdefault(label, metadata.get("uid") or "")
-    if not metadata.get("labels"):
-        # Upstream gets here by defaulting again what it reads back from the store.
-        metadata["labels"] = labels
     selector = section(spec, "selector")
     selector["matchLabels"] = {CONTROLLER_UID_LABEL: metadata.get("uid") or "", **(selector.get("matchLabels") or {})}
+
+
+def _default_labels(job: Obj) -> None:
+    """Upstream gets here by defaulting again what it reads back from the store."""
+    metadata, template = section(job, "metadata"), (job.get("spec") or {}).get("template") or {}
+    labels = (template.get("metadata") or {}).get("labels")
+    if labels and not metadata.get("labels"):
+        metadata["labels"] = labels
 
 
 class CronJobStrategy(_Workload):

@@ -121,13 +121,24 @@ def _compiled(known: Environment, text: str, path: str) -> Program | Errors:
         return [invalid_value(path, text, f"compilation failed: {failure}")]
 
 
+Variables = dict[str, Any]
+"""The types of a policy's variables, by name, in their order."""
+
+
 def _expression(
-    text: str, path: str, wanted: tuple[str, ...], *, params: bool, authorizer: bool = True, variables: bool = False
+    text: str,
+    path: str,
+    wanted: tuple[str, ...],
+    *,
+    params: bool,
+    authorizer: bool = True,
+    variables: Variables | None = None,
 ) -> Errors:
     """Compiles it. ``wanted`` are kinds of types; nothing is any."""
-    from ..expressions import environment
+    from ..expressions import declared, environment
 
-    program = _compiled(environment(params=params, authorizer=authorizer, variables=variables), text, path)
+    known = declared(environment(params=params, authorizer=authorizer), variables or {})
+    program = _compiled(known, text, path)
     if isinstance(program, list):
         return program
     if wanted and program.type.kind not in (*wanted, "dyn"):
@@ -337,11 +348,11 @@ def _param_kind(kind: Obj, path: str) -> Errors:
     return found
 
 
-def _validation(validation: Obj, path: str, *, params: bool) -> Errors:
+def _validation(validation: Obj, path: str, variables: Variables, *, params: bool) -> Errors:
     found: Errors = []
     text, message = validation.get("expression") or "", validation.get("message") or ""
     if text.strip():
-        found += _expression(text, f"{path}.expression", ("bool",), params=params, variables=True)
+        found += _expression(text, f"{path}.expression", ("bool",), params=params, variables=variables)
     else:
         found.append(required(f"{path}.expression", "expression is not specified"))
     words = validation.get("messageExpression") or ""
@@ -349,7 +360,7 @@ def _validation(validation: Obj, path: str, *, params: bool) -> Errors:
     if words and not words.strip():
         found.append(invalid_value(at, words, "must be non-empty if specified"))
     elif words:
-        found += _expression(words, at, ("string",), params=params, authorizer=False, variables=True)
+        found += _expression(words, at, ("string",), params=params, authorizer=False, variables=variables)
     if message and not message.strip():
         found.append(invalid_value(f"{path}.message", message, "must be non-empty if specified"))
     elif "\n" in message.strip() or "\r" in message.strip():
@@ -357,8 +368,13 @@ def _validation(validation: Obj, path: str, *, params: bool) -> Errors:
     return found + _one_of(validation, path, "reason", _REASONS)
 
 
-def _variables(variables: list[Obj], path: str, *, params: bool) -> Errors:
+def _variables(variables: list[Obj], path: str, *, params: bool) -> tuple[Errors, Variables]:
+    """What is wrong with them, and their types: each may use those before it."""
+    from ..cel import celtypes
+    from ..expressions import declared, environment
+
     found: Errors = []
+    known: Variables = {}
     for i, variable in enumerate(variables):
         at, name = f"{path}[{i}]", variable.get("name") or ""
         if not name.strip():
@@ -366,14 +382,20 @@ def _variables(variables: list[Obj], path: str, *, params: bool) -> Errors:
         elif not _IDENTIFIER.fullmatch(name) or name in KEYWORDS:
             found.append(invalid_value(f"{at}.name", name, "must be a valid CEL identifier"))
         text = variable.get("expression") or ""
-        if text.strip():
-            found += _expression(text, f"{at}.expression", (), params=params, variables=True)
-        else:
+        known[name] = celtypes.DYN
+        if not text.strip():
             found.append(required(f"{at}.expression", "expression is not specified"))
-    return found
+            continue
+        before = {k: v for k, v in known.items() if k != name}
+        program = _compiled(declared(environment(params=params, authorizer=True), before), text, f"{at}.expression")
+        if isinstance(program, list):
+            found += program
+        else:
+            known[name] = program.type
+    return found, known
 
 
-def _annotations(annotations: list[Obj], policy: str, path: str, *, params: bool) -> Errors:
+def _annotations(annotations: list[Obj], policy: str, path: str, variables: Variables, *, params: bool) -> Errors:
     found: Errors = []
     if len(annotations) > MAX_ANNOTATIONS:
         words = f"must not have more than {MAX_ANNOTATIONS} auditAnnotations"
@@ -382,7 +404,7 @@ def _annotations(annotations: list[Obj], policy: str, path: str, *, params: bool
     for i, annotation in enumerate(annotations):
         at, key, text = f"{path}[{i}]", annotation.get("key") or "", annotation.get("valueExpression") or ""
         full = f"{policy}/{key}" if policy else key
-        found += invalid_each(f"{at}.key", key, qualified_name_problems(full))
+        found += invalid_each(f"{at}.key", full, qualified_name_problems(full))
         if not text.strip():
             found.append(required(f"{at}.valueExpression", "valueExpression is not specified"))
         elif len(text.encode()) > MAX_ANNOTATION_EXPRESSION:
@@ -390,7 +412,7 @@ def _annotations(annotations: list[Obj], policy: str, path: str, *, params: bool
             found.append(required(f"{at}.valueExpression", words))
         else:
             wanted = ("string", "null")
-            found += _expression(text, f"{at}.valueExpression", wanted, params=params, variables=True)
+            found += _expression(text, f"{at}.valueExpression", wanted, params=params, variables=variables)
         if key in keys:
             found.append(duplicate(f"{at}.key", key))
         keys.add(key)
@@ -408,15 +430,16 @@ def _validating_policy(obj: Obj, old: Obj | None = None) -> Errors:
     found += _param_kind(kind, "spec.paramKind") if kind is not None else []
     found += _constraints(spec, _OPERATIONS)
     found += _conditions(spec.get("matchConditions") or [], "spec.matchConditions", params=params)
-    found += _variables(spec.get("variables") or [], "spec.variables", params=params)
+    errors, variables = _variables(spec.get("variables") or [], "spec.variables", params=params)
+    found += errors
     validations, annotations = spec.get("validations") or [], spec.get("auditAnnotations") or []
     if not validations and not annotations:
         words = "validations or auditAnnotations must contain at least one item"
         return [*found, required("spec.validations", words), required("spec.auditAnnotations", words)]
     for i, validation in enumerate(validations):
-        found += _validation(validation, f"spec.validations[{i}]", params=params)
+        found += _validation(validation, f"spec.validations[{i}]", variables, params=params)
     name = (obj.get("metadata") or {}).get("name") or ""
-    return found + _annotations(annotations, name, "spec.auditAnnotations", params=params)
+    return found + _annotations(annotations, name, "spec.auditAnnotations", variables, params=params)
 
 
 def _mutating_policy(obj: Obj, old: Obj | None = None) -> Errors:
@@ -434,16 +457,17 @@ def _mutating_policy(obj: Obj, old: Obj | None = None) -> Errors:
         operations = rule.get("operations") or ()
         found += [not_supported(at, o, _MUTABLE_OPERATIONS) for o in operations if o not in _MUTABLE_OPERATIONS]
     found += _conditions(spec.get("matchConditions") or [], "spec.matchConditions", params=params)
-    found += _variables(spec.get("variables") or [], "spec.variables", params=params)
+    errors, variables = _variables(spec.get("variables") or [], "spec.variables", params=params)
+    found += errors
     mutations = spec.get("mutations") or []
     if not mutations:
         found.append(required("spec.mutations", "mutations must contain at least one item"))
     for i, mutation in enumerate(mutations):
-        found += _mutation(mutation, f"spec.mutations[{i}]", params=params)
+        found += _mutation(mutation, f"spec.mutations[{i}]", variables, params=params)
     return found + _given(spec, "spec", "reinvocationPolicy", _REINVOCATIONS)
 
 
-def _mutation(mutation: Obj, path: str, *, params: bool) -> Errors:
+def _mutation(mutation: Obj, path: str, variables: Variables, *, params: bool) -> Errors:
     kind = mutation.get("patchType") or ""
     if not kind:
         return [required(f"{path}.patchType")]
@@ -455,7 +479,7 @@ def _mutation(mutation: Obj, path: str, *, params: bool) -> Errors:
         found.append(required(f"{path}.{field}", f"must be specified when patchType is {kind}"))
     else:
         found += _mutation_expression(
-            mutation[field].get("expression") or "", f"{path}.{field}.expression", wanted, params
+            mutation[field].get("expression") or "", f"{path}.{field}.expression", wanted, variables, params
         )
     for other, _ in _MUTATIONS.values():
         if other != field and mutation.get(other) is not None:
@@ -464,18 +488,17 @@ def _mutation(mutation: Obj, path: str, *, params: bool) -> Errors:
     return found
 
 
-def _mutation_expression(text: str, path: str, wanted: str, params: bool) -> Errors:
-    from ..expressions import mutation_environment
+def _mutation_expression(text: str, path: str, wanted: str, variables: Variables, params: bool) -> Errors:
+    from ..expressions import declared, mutation_environment
 
     text = text.strip()
     if not text:
         return [required(path)]
-    program = _compiled(mutation_environment(params=params), text, path)
+    program = _compiled(declared(mutation_environment(params=params), variables), text, path)
     if isinstance(program, list):
         return program
-    return (
-        [] if str(program.type) in (wanted, "list(dyn)") else [invalid_value(path, text, f"must evaluate to {wanted}")]
-    )
+    words = f"must evaluate to {wanted} but got {program.type}"
+    return [] if str(program.type) == wanted else [invalid_value(path, text, words)]
 
 
 def _constraints(spec: Obj, operations: tuple[str, ...]) -> Errors:

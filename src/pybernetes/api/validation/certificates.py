@@ -8,6 +8,7 @@ import binascii
 from ..errors import duplicate, forbidden_field, go_quote, invalid_value, not_supported, required
 from .diffs import diff
 from .errors import Errors, Obj
+from .go_values import go_value
 from .kube_meta import validate_meta, validate_meta_update
 from .pem import certificates_problem, request_problem
 from .signers import signer_name
@@ -134,6 +135,11 @@ def _of(request: Obj, kind: str) -> list[Obj]:
     return [condition for condition in conditions if condition.get("type") == kind]
 
 
+def _difference(stored: list[Obj], wanted: list[Obj]) -> str:
+    struct = "certificates.CertificateSigningRequestCondition"
+    return diff([go_value(c, struct) for c in stored], [go_value(c, struct) for c in wanted], keep_order=True)
+
+
 def _condition_changes(new: Obj, old: Obj, approving: bool) -> Errors:
     found: Errors = []
     for kind in _ONLY_TRUE:
@@ -146,7 +152,7 @@ def _condition_changes(new: Obj, old: Obj, approving: bool) -> Errors:
             words = f"updates may not add a condition of type {go_quote(kind)}"
             found.append(forbidden_field(_CONDITIONS, words))
         elif len(wanted) == len(stored) and wanted != stored:
-            words = f"updates may not modify a condition of type {go_quote(kind)}\n{diff(stored, wanted)}"
+            words = f"updates may not modify a condition of type {go_quote(kind)}\n{_difference(stored, wanted)}"
             found.append(forbidden_field(_CONDITIONS, words))
     return found
 

@@ -148,7 +148,7 @@ def validate_claim_update(new: Obj, old: Obj) -> Errors:
     if not semantically_equal(spec, before):
         words = (
             "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims\n"
-            f"{diff(before, spec)}"
+            f"{diff(before, spec, 'core.PersistentVolumeClaimSpec')}"
         )
         found.append(forbidden_field("spec", words))
     wanted, stored = (requests or {}).get("storage", 0), old_requests.get("storage", 0)

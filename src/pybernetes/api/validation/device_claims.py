@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from ..errors import forbidden_field, invalid_value, not_supported, required, too_long, too_many
 from .affinity import node_selector
@@ -22,6 +21,7 @@ from .device_parts import (
 )
 from .errors import Errors, Obj, go_struct, invalid_each
 from .formats import dns_label_problems, dns_subdomain_problems, size
+from .go_values import go_value
 from .ip_formats import interface_address
 from .kube_meta import validate_meta, validate_meta_update
 from .meta import (
@@ -207,14 +207,7 @@ def _claim(claim: Obj) -> Errors:
 
 def _claim_update(new: Obj, old: Obj) -> Errors:
     found = validate_meta(new.get("metadata") or {}, True, subdomain_name) + validate_meta_update(new, old)
-    return found + _same_spec(new, old, shown_claim_spec)
-
-
-def _same_spec(new: Obj, old: Obj, shown: Callable[[Obj], Obj]) -> Errors:
-    """A spec that never changes, told as upstream prints it."""
-    if (new.get("spec") or {}) == (old.get("spec") or {}):
-        return []
-    return immutable(shown(new.get("spec") or {}), None, "spec")
+    return found + immutable(new.get("spec"), old.get("spec"), "spec", "resource.ResourceClaimSpec")
 
 
 def _template(template: Obj) -> Errors:
@@ -227,70 +220,11 @@ def _template(template: Obj) -> Errors:
 
 
 def _template_update(new: Obj, old: Obj) -> Errors:
-    return _template(new) + validate_meta_update(new, old) + _same_spec(new, old, shown_template_spec)
-
-
-def _shown_request(request: Obj, fields: str) -> Obj:
-    shown: Obj = {}
-    for field in fields.split():
-        name = field[0].upper() + field[1:]
-        value = request.get(field)
-        if field == "selectors" and value is not None:
-            value = [{"CEL": {"Expression": (s.get("cel") or {}).get("expression") or ""}} for s in value]
-        elif field == "tolerations" and value is not None:
-            value = [_shown_toleration(t) for t in value]
-        elif field == "capacity" and value is not None:
-            value = {"Requests": value.get("requests")}
-        elif field == "count":
-            value = value or 0
-        elif field in ("name", "deviceClassName", "allocationMode"):
-            value = value or ""
-        shown[name] = value
-    return shown
-
-
-def _shown_toleration(toleration: Obj) -> Obj:
-    shown: Obj = {f[0].upper() + f[1:]: toleration.get(f) or "" for f in ("key", "operator", "value", "effect")}
-    return shown | {"TolerationSeconds": toleration.get("tolerationSeconds")}
-
-
-def shown_claim_spec(spec: Obj) -> Obj:
-    """As upstream prints its internal type, by Go's names and with every field."""
-    devices = spec.get("devices") or {}
-    exact = "deviceClassName selectors allocationMode count adminAccess tolerations capacity"
-    sub = "name deviceClassName selectors allocationMode count tolerations capacity"
-
-    def request(r: Obj) -> Obj:
-        exactly, alternatives = r.get("exactly"), r.get("firstAvailable")
-        return {
-            "Name": r.get("name") or "",
-            "Exactly": None if exactly is None else _shown_request(exactly, exact),
-            "FirstAvailable": None if alternatives is None else [_shown_request(a, sub) for a in alternatives],
-        }
-
-    def config(c: Obj) -> Obj:
-        opaque = c.get("opaque")
-        shown = opaque and {"Driver": opaque.get("driver") or "", "Parameters": opaque.get("parameters")}
-        return {"Requests": c.get("requests"), "Opaque": shown}
-
-    def each(field: str, make: Callable[[Obj], Obj]) -> Any:
-        items = devices.get(field)
-        return None if items is None else [make(i) for i in items]
-
-    def constraint(c: Obj) -> Obj:
-        return {f[0].upper() + f[1:]: c.get(f) for f in ("requests", "matchAttribute", "distinctAttribute")}
-
-    shown = {
-        "Requests": each("requests", request),
-        "Constraints": each("constraints", constraint),
-        "Config": each("config", config),
-    }
-    return {"Devices": shown}
-
-
-def shown_template_spec(spec: Obj) -> Obj:
-    metadata = {k: v for k, v in (spec.get("metadata") or {}).items() if v}
-    return metadata | {"Spec": shown_claim_spec(spec.get("spec") or {})}
+    return (
+        _template(new)
+        + validate_meta_update(new, old)
+        + immutable(new.get("spec"), old.get("spec"), "spec", "resource.ResourceClaimTemplateSpec")
+    )
 
 
 # -- status ------------------------------------------------------------------------------------------------------------
@@ -403,7 +337,7 @@ def _shown_allocation(allocation: Obj) -> Obj:
         for field in ("Request", "Driver", "Pool", "Device"):
             shown[field] = shown[field] or ""
         if shown["Tolerations"] is not None:
-            shown["Tolerations"] = [_shown_toleration(t) for t in shown["Tolerations"]]
+            shown["Tolerations"] = [go_value(t, "resource.DeviceToleration") for t in shown["Tolerations"]]
         return shown
 
     def config(c: Obj) -> Obj:

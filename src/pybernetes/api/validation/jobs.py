@@ -352,7 +352,7 @@ def _template_change(spec: Obj, old: Obj) -> Errors:
     conditions = {c.get("type"): c.get("status") for c in status.get("conditions") or ()}
     stopped = status.get("startTime") is None or conditions.get("Suspended") == "True"
     if not before.get("suspend") or not stopped or status.get("active"):
-        return immutable(template, stored, "spec.template")
+        return immutable(template, stored, "spec.template", "core.PodTemplateSpec")
     pod = template.get("spec") or {}
     kept = _with(stored.get("spec") or {}, pod, "nodeSelector", "tolerations", "schedulingGates")
     node_affinity = (pod.get("affinity") or {}).get("nodeAffinity")
@@ -368,7 +368,7 @@ def _template_change(spec: Obj, old: Obj) -> Errors:
                 _with(k, n, "resources") if k.get("name") == n.get("name") else k
                 for k, n in zip(known, new, strict=True)
             ]
-    return immutable(pod, kept, "spec.template.spec")
+    return immutable(pod, kept, "spec.template.spec", "core.PodSpec")
 
 
 # CronJobs

@@ -30,6 +30,7 @@ from .formats import (
     reason_problems,
     size,
 )
+from .go_values import go_value, same
 
 NameRule = Callable[[str, bool], list[str]]
 """(name, whether it is a generateName prefix) -> what is wrong with it."""
@@ -59,10 +60,12 @@ def path_segment_name(name: str, prefix: bool) -> list[str]:
     return path_segment_problems(name, prefix)
 
 
-def immutable(new: Any, old: Any, path: str) -> Errors:
-    """A field that may not change."""
+def immutable(new: Any, old: Any, path: str, struct: str = "") -> Errors:
+    """A field that may not change; ``struct`` is the internal type by whose names upstream prints it."""
     from ..strategy.base import semantically_equal
 
+    if struct:
+        return [] if same(new, old, struct) else [invalid_value(path, go_value(new, struct), IMMUTABLE_WORDS)]
     return [] if semantically_equal(new, old) else [invalid_value(path, new, IMMUTABLE_WORDS)]
 
 

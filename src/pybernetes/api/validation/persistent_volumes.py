@@ -19,6 +19,7 @@ from .claims import (
 from .diffs import diff
 from .errors import Errors, Obj, at, invalid_each, missing, sorted_map
 from .formats import IMMUTABLE_WORDS, dns_label_problems, dns_subdomain_problems, size
+from .go_values import go_value
 from .kube_meta import validate_meta, validate_meta_update
 from .meta import immutable, subdomain_name
 from .paths import no_backsteps
@@ -256,19 +257,22 @@ _GA_LABELS = {
 def validate_volume_update(new: Obj, old: Obj) -> Errors:
     spec, before = new.get("spec") or {}, old.get("spec") or {}
     lax = has_invalid_values((before.get("nodeAffinity") or {}).get("required"))
-    found = validate_volume(new, lax_affinity=lax)
+    # Upstream checks the whole volume twice, and says everything twice.
+    found = validate_volume(new, lax_affinity=lax) + validate_volume(new, lax_affinity=lax)
     sources = [{f: s[f] for f in SOURCE_FIELDS if s.get(f) is not None} for s in (spec, before)]
     csi, old_csi = (s.get("csi") for s in sources)
     if csi is not None and old_csi is not None and old_csi.get("controllerExpandSecretRef") is None:
         sources[0]["csi"] = {k: v for k, v in csi.items() if k != "controllerExpandSecretRef"}
     if not semantically_equal(*sources):
-        words = f"spec.persistentvolumesource is immutable after creation\n{diff(sources[1], sources[0])}"
+        words = f"spec.persistentvolumesource is immutable after creation\n{diff(sources[1], sources[0], 'core.PersistentVolumeSource')}"
         found.append(forbidden_field("spec.persistentvolumesource", words))
     found += immutable(spec.get("volumeMode"), before.get("volumeMode"), "volumeMode")
     if before.get("nodeAffinity") is not None:
         if not _same_but_for_new_labels(spec.get("nodeAffinity"), before["nodeAffinity"]):
             words = f"{IMMUTABLE_WORDS}, except for updating from beta label to GA"
-            found.append(invalid_value("nodeAffinity", spec.get("nodeAffinity"), words))
+            found.append(
+                invalid_value("nodeAffinity", go_value(spec.get("nodeAffinity"), "core.VolumeNodeAffinity"), words)
+            )
     if before.get("volumeAttributesClassName") is not None and spec.get("volumeAttributesClassName") is None:
         words = "update from non-nil value to nil is forbidden"
         found.append(forbidden_field("spec.volumeAttributesClassName", words))

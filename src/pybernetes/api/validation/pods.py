@@ -109,7 +109,7 @@ def validate_pod_update(new: Obj, old: Obj) -> Errors:
     if before.get("schedulingGates"):
         found += _gated_changes(munged, before)
     if not semantically_equal(munged, before):
-        words = f"pod updates may not change fields other than {_UPDATABLE}\n{diff(before, munged)}"
+        words = f"pod updates may not change fields other than {_UPDATABLE}\n{diff(before, munged, 'core.PodSpec')}"
         found.append(forbidden_field("spec", words))
     return found
 
@@ -239,7 +239,7 @@ def validate_ephemeral_update(new: Obj, old: Obj) -> Errors:
             found.append(forbidden_field(path, words))
         elif not semantically_equal(stored, wanted[name]):
             words = f"existing ephemeral containers {go_quote(name)} may not be changed\n"
-            found.append(forbidden_field(path, words + diff(stored, wanted[name])))
+            found.append(forbidden_field(path, words + diff(stored, wanted[name], "core.EphemeralContainer")))
     return found
 
 

@@ -6,7 +6,6 @@ from typing import Any
 
 from ..errors import duplicate, forbidden_field, invalid_value, not_supported, required
 from ..ips import is_ipv6, parse_ip_sloppy
-from ..strategy.base import semantically_equal
 from ..strategy.services import is_externally_accessible, needs_health_check_port
 from .affinity import qualified
 from .containers import PROTOCOLS, port_or_name
@@ -388,7 +387,7 @@ def validate_endpoints(endpoints: Obj) -> Errors:
 def _endpoints(endpoints: Obj, old: Obj | None) -> Errors:
     found = validate_meta(endpoints.get("metadata") or {}, True, subdomain_name)
     subsets = endpoints.get("subsets") or []
-    if old is not None and semantically_equal(subsets, old.get("subsets")):
+    if old is not None and subsets == (old.get("subsets") or []):
         return found
     for i, subset in enumerate(subsets):
         here = f"subsets[{i}]"

@@ -153,7 +153,7 @@ def _attachment(attachment: Obj) -> Errors:
 
 
 def _attachment_update(new: Obj, old: Obj) -> Errors:
-    return _attachment(new) + immutable(new.get("spec"), old.get("spec"), "spec")
+    return _attachment(new) + immutable(new.get("spec"), old.get("spec"), "spec", "storage.VolumeAttachmentSpec")
 
 
 # CSI nodes, drivers and capacities

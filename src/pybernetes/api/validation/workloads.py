@@ -10,6 +10,7 @@ from .claims import validate_claim_spec
 from .core import replica_status
 from .errors import Errors, Obj, invalid_each, shown_selector, sorted_map
 from .formats import dns_label_problems
+from .go_values import same
 from .int_or_percent import at_most_all, number_of, validate_int_or_percent
 from .kube_meta import validate_meta, validate_meta_update
 from .meta import (
@@ -320,7 +321,7 @@ def _stateful_set_update(new: Obj, old: Obj) -> Errors:
     found = validate_meta_update(new, old) + _set_spec(spec, before, check_pod=check_pod)
     kept = {field: before[field] for field in _SET_CHANGES if field in before}
     wanted = {k: v for k, v in spec.items() if k not in _SET_CHANGES} | kept
-    if immutable(wanted, before, ""):
+    if not same(wanted, before, "apps.StatefulSetSpec"):
         words = (
             "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', "
             "'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden"
