@@ -122,7 +122,7 @@ def test_what_was_stored_stays_good_enough():
         (("validations", 0, "message"), "a\nb", "must not contain line breaks"),
         (("validations", 0, "reason"), "Teapot", 'supported values: "Forbidden", "Invalid", "RequestEntityTooLarge"'),
         (("variables",), [{"name": "in", "expression": "1"}], "must be a valid CEL identifier"),
-        (("auditAnnotations",), [{"key": "k", "valueExpression": "1"}], "must evaluate to one of [string, null]"),
+        (("auditAnnotations",), [{"key": "k", "valueExpression": "1"}], "must evaluate to one of [string null_type] but got int"),
         (("paramKind",), {"apiVersion": "a/b/c", "kind": "K"}, "unexpected GroupVersion string: a/b/c"),
     ],
 )  # fmt: skip

@@ -206,7 +206,10 @@ def problems(*mutations, **spec):
 
 def test_what_cannot_be_a_policy():
     good = apply("Object{spec: Object.spec{replicas: 1}}")
-    assert problems(good) == [] == problems(patch("[]"), patch('[JSONPatch{op: "remove", path: "/x"}]'))
+    assert problems(good) == [] == problems(patch('[JSONPatch{op: "remove", path: "/x"}]'))
+    assert problems(patch("[]")) == [
+        'spec.mutations[0].jsonPatch.expression: Invalid value: "[]": must evaluate to list(JSONPatch) but got list(dyn)'
+    ]
     assert problems() == ["spec.mutations: Required value: mutations must contain at least one item"]
     assert problems(good, reinvocationPolicy=None) == ["spec.reinvocationPolicy: Required value"]
     assert problems({"patchType": "Merge"}) == [
@@ -220,7 +223,7 @@ def test_what_cannot_be_a_policy():
         f'{path}: Invalid value: "{{jsonPatch}}": must not be specified when patchType is ApplyConfiguration'
     ]
     (found,) = problems(apply("{'a': 1}"))
-    assert found.endswith("must evaluate to Object")
+    assert found.endswith("must evaluate to Object but got map(string, int)")
     (found,) = problems(apply("Object{"))
     assert "compilation failed: ERROR: <input>:1:" in found
     rules = {**RULE, "operations": ["DELETE"]}

@@ -6,20 +6,24 @@ Specified by "The Kubernetes API", "OpenAPI interface definition".
 from __future__ import annotations
 
 import asyncio
+import email.utils
 import hashlib
 from collections.abc import Mapping
 from typing import Any, Protocol
 
 import orjson
 
+from .. import __version__
 from ..api.errors import not_acceptable, path_not_found
 from ..api.openapi import CustomSchemas, openapi_v2, openapi_v2_custom, openapi_v3, openapi_v3_paths
 from ..api.resources import GVK, ResourceInfo
+from ..concurrency import Clock
 from ..wire import openapi
 from .registry import Registry
 from .rendering import compress
 from .request import Request, Response
 
+YEAR = 365 * 24 * 3600.0
 V2_PROTOBUF = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
 V2_PROTOBUF_ALIAS = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
 V3_PROTOBUF = "application/com.github.proto-openapi.spec.v3.v1.0+protobuf"
@@ -77,11 +81,16 @@ class OpenApi:
     """Answers OpenAPI requests of one server."""
 
     def __init__(
-        self, registry: Registry, customs: Mapping[GVK, Mapping[str, Any] | None], behind: BehindDocuments | None = None
+        self,
+        registry: Registry,
+        customs: Mapping[GVK, Mapping[str, Any] | None],
+        clock: Clock,
+        behind: BehindDocuments | None = None,
     ) -> None:
         """``customs`` are the OpenAPI v3 schemas of custom resources, and change with the registry; ``behind`` is what other
         servers serve, and changes with it too."""
         self._registry = registry
+        self._clock = clock
         self._behind = behind
         self._generation = -1
         self._kept: dict[str, tuple[bytes, str]] = {}
@@ -186,8 +195,9 @@ class OpenApi:
         return _answer(request, orjson.dumps({"paths": paths}), "")
 
     def _hash_of(self, path: str) -> str:
-        """The hash in the URL only has to change with the document, and making all of them for the index is slow."""
-        return hashlib.sha256(f"{path}:{self._marks.get(path, '')}".encode()).hexdigest().upper()
+        """The hash in the URL, which is the document's ETag too. It has to change with the document, which depends on these
+        alone: making all of them for the index is slow."""
+        return hashlib.sha512(f"{__version__}:{path}:{self._marks.get(path, '')}".encode()).hexdigest().upper()
 
     async def v3_document(self, request: Request) -> Response:
         path = request.path.removeprefix("/openapi/v3/").strip("/")
@@ -196,16 +206,24 @@ class OpenApi:
             return theirs
         if path not in openapi_v3_paths(self._infos()):
             raise path_not_found()
-        wanted = self._hash_of(path)
+        types = [c.partition(";")[0].strip() for c in (request.headers.get("accept") or "*/*").split(",")]
+        if not any(t in (_JSON, *_ANY) for t in types):
+            return Response(406, b"", "", [("Vary", "Accept")])
         given = request.param("hash") if request.raw_query else ""
-        if given and given != wanted:
-            location = f"/openapi/v3/{path}?hash={wanted}"
-            return Response(301, b"", "", [("Location", location)])
-        body, digest = await self._document(path)
-        response = _answer(request, body, f'"{digest}"')
-        if given and response.status == 200:
-            response.headers += [("Cache-Control", "public, immutable"), ("Expires", "Thu, 31 Dec 2099 23:59:59 GMT")]
+        while True:
+            generation, wanted = self._registry.generation, self._hash_of(path)
+            if given and given != wanted:
+                return Response(301, b"", "", [("Location", f"/openapi/v3/{path}?hash={wanted}")])
+            body, _ = await self._document(path)
+            if generation == self._registry.generation:
+                break
+        response = _answer(request, body, f'"{wanted}"')
+        if given:
+            response.headers += [("Cache-Control", "public, immutable"), ("Expires", self._in_a_year())]
         return response
+
+    def _in_a_year(self) -> str:
+        return email.utils.formatdate(self._clock.now() + YEAR, usegmt=True)
 
 
 def _binary(document: bytes) -> bytes:

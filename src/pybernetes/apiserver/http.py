@@ -471,7 +471,9 @@ class Connection(asyncio.Protocol):
             self.deadline = self._front.clock.monotonic() + IDLE_TIMEOUT
 
     def _head(self, response: Response, framing: bytes, keep: bool) -> bytes:
-        lines = [_REASONS.get(response.status) or b"HTTP/1.1 %d Status\r\n" % response.status, _CONSTANT]
+        lines = [_REASONS.get(response.status) or b"HTTP/1.1 %d Status\r\n" % response.status]
+        if not any(name == "Cache-Control" for name, _ in response.headers):
+            lines.append(_CONSTANT)
         if response.content_type:
             lines.append(b"Content-Type: %b\r\n" % response.content_type.encode("latin-1"))
         for name, value in response.headers:

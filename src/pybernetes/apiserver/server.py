@@ -208,7 +208,7 @@ class ApiServer:
         """What is served beside resources."""
         behind = Behind(self.remotes, self.objects)
         discovery = Discovery(self.registry, self._address, behind)
-        openapi = self.openapi = OpenApi(self.registry, self.definitions.schemas, behind)
+        openapi = self.openapi = OpenApi(self.registry, self.definitions.schemas, self.clock, behind)
         self.paths.update(
             {
                 "/version": self._version,

@@ -73,6 +73,10 @@ class WorkQueue(Generic[K]):
     def _push(self, key: K) -> None:
         self._ready.append(key)
         self._metrics.depth(len(self._ready))
+        self._wake()
+
+    def _wake(self) -> None:
+        """One getter, if any waits: those that were cancelled may still stand in the queue."""
         while self._getters:
             waiter = self._getters.popleft()
             if not waiter.done():
@@ -116,9 +120,9 @@ class WorkQueue(Generic[K]):
             try:
                 await waiter
             except asyncio.CancelledError:
-                if waiter.done() and not waiter.cancelled() and self._ready and self._getters:
+                if waiter.done() and not waiter.cancelled() and self._ready:
                     # This getter was woken for a key that it will not take: hand the wake-up on.
-                    self._getters.popleft().set_result(None)
+                    self._wake()
                 raise
         key = self._ready.popleft()
         now = self._clock.monotonic()

@@ -121,6 +121,7 @@ def _compiled(known: Environment, text: str, path: str) -> Program | Errors:
         return [invalid_value(path, text, f"compilation failed: {failure}")]
 
 
+_TYPE_NAMES = {"null": "null_type"}
 Variables = dict[str, Any]
 """The types of a policy's variables, by name, in their order."""
 
@@ -142,8 +143,9 @@ def _expression(
     if isinstance(program, list):
         return program
     if wanted and program.type.kind not in (*wanted, "dyn"):
-        reason = f"must evaluate to {wanted[0]}" if len(wanted) == 1 else f"must evaluate to one of {list(wanted)}"
-        return [invalid_value(path, text, reason.replace("'", ""))]
+        names = [_TYPE_NAMES.get(kind, kind) for kind in wanted]
+        expected = names[0] if len(names) == 1 else f"one of [{' '.join(names)}]"
+        return [invalid_value(path, text, f"must evaluate to {expected} but got {program.type}")]
     return []
 
 
