@@ -1,12 +1,14 @@
 """Measures an API server, and a peer beside it in the same run: GET, LIST, CREATE, watch fan-out, start-up, memory.
 
-    python bench/api.py OURS.kubeconfig [PEER.kubeconfig] [--seconds 5] [--json FILE]
+    python bench/api.py OURS.kubeconfig [PEER.kubeconfig] [--seconds 5] [--rounds 1] [--json FILE]
 
 Both are reached over TLS with a bearer token of ``system:masters``. The load comes from ``wrk`` (Debian package of the same
 name) and, for watches, from this process; both are pinned to one core (``--core``, default the last), so pin the servers
-elsewhere or nowhere. Only ratios within one run mean anything. A namespace ``bench-...`` is made and removed again.
+elsewhere or nowhere. Only ratios within one run mean anything; on a busy machine ``--rounds`` takes all steps several times, both
+servers in turn, and prints the medians. What failed in a round is left out of them and told below the table. A namespace
+``bench-...`` is made and removed again.
 ``--pid`` and ``--peer-pid`` (repeatable) add resident memory and the CPU time of each request; ``--start COMMAND`` measures the time from the start of a
-command to ``/readyz`` of OURS, and stops it again.
+command to ``/readyz`` of OURS, by the clock and of the processor, and stops it again.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import re
 import shlex
 import shutil
 import ssl
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -27,7 +30,6 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -109,10 +111,10 @@ class Server:
 class Load:
     """wrk, pinned."""
 
-    def __init__(self, core: int, seconds: float) -> None:
+    def __init__(self, core: int, seconds: int) -> None:
         if shutil.which("wrk") is None:
             raise SystemExit("needs wrk: apt-get install wrk")
-        self.command = ["taskset", "-c", str(core), "wrk", "-t1", f"-d{seconds:g}"]
+        self.command = ["taskset", "-c", str(core), "wrk", "-t1", f"-d{seconds}"]
 
     def run(self, server: Server, path: str, connections: int, script: str = "") -> tuple[float, float, str]:
         """(requests a second, requests, remark)."""
@@ -167,7 +169,7 @@ class Watch(asyncio.Protocol):
             self.done.set_exception(failure or ConnectionError("the watch ended"))
 
 
-async def fan_out(server: Server, watchers: int) -> float:
+async def fan_out(server: Server, watchers: int, begin: Callable[[], None]) -> float:
     """Events a second over all watchers, from the first create to the last event."""
     from pybernetes.client.transport import ClientRequest, HttpTransport
 
@@ -197,6 +199,7 @@ async def fan_out(server: Server, watchers: int) -> float:
             answer = await transport.send(ClientRequest("POST", path, {"Content-Type": "application/json"}, body))
             await answer.read()
 
+    begin()
     began = time.perf_counter()
     await asyncio.gather(*(create() for _ in range(8)), *(w.done for w in watches))
     taken = time.perf_counter() - began
@@ -218,7 +221,7 @@ def memory(pids: list[int]) -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
-def start_up(command: str, server: Server) -> float:
+def start_up(command: str, server: Server) -> dict[str, float]:
     """Seconds from the start of a command to ``/readyz`` ok."""
     began = time.perf_counter()
     process = subprocess.Popen(shlex.split(command), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -230,7 +233,11 @@ def start_up(command: str, server: Server) -> float:
             try:
                 with urllib.request.urlopen(request, context=server.tls, timeout=5) as answer:
                     if answer.status == 200:
-                        return time.perf_counter() - began
+                        taken = time.perf_counter() - began
+                        return {
+                            "start to /readyz ok (s)": taken,
+                            "start to /readyz ok (CPU s)": cpu_seconds([process.pid]),
+                        }
             except OSError:
                 time.sleep(0.005)
     finally:
@@ -248,63 +255,89 @@ def cpu_seconds(pids: list[int]) -> float:
     return total / os.sysconf("SC_CLK_TCK")
 
 
-Step = tuple[str, Callable[["Server", Load], tuple[float, float, str]]]
+# What is measured: (rate, number, remark) of a server; it calls the last argument where preparation ends and measuring begins.
+Work = Callable[[Server, Load, Callable[[], None]], tuple[float, float, str]]
+Step = tuple[str, Work]
+
+
+def reading(path: str, filled: bool = False) -> Work:
+    def work(server: Server, load: Load, begin: Callable[[], None]) -> tuple[float, float, str]:
+        if filled:
+            fill(server)
+        begin()
+        return load.run(server, f"/api/v1/namespaces/{server.namespace}/pods{path}", 16)
+
+    return work
+
+
+def creating(prefix: str, distinct: bool) -> Work:
+    return lambda server, load, begin: load.run(server, "/", 32, create_script(server, prefix, distinct))
+
+
+def watching(watchers: int) -> Work:
+    def work(server: Server, load: Load, begin: Callable[[], None]) -> tuple[float, float, str]:
+        try:
+            return run_loop(fan_out(server, watchers, begin)), watchers * CREATES, ""
+        except ConnectionError as failure:
+            return 0.0, 0, str(failure)
+
+    return work
 
 
 def steps() -> list[Step]:
     """What is measured, in order; each of all servers before the next."""
-
-    def reading(path: str) -> Callable[[Server, Load], tuple[float, float, str]]:
-        return lambda server, load: load.run(server, f"/api/v1/namespaces/{server.namespace}/pods{path}", 16)
-
-    def creating(prefix: str, distinct: bool) -> Callable[[Server, Load], tuple[float, float, str]]:
-        return lambda server, load: load.run(server, "/", 32, create_script(server, prefix, distinct))
-
-    def filled(
-        work: Callable[[Server, Load], tuple[float, float, str]],
-    ) -> Callable[[Server, Load], tuple[float, float, str]]:
-        def run(server: Server, load: Load) -> tuple[float, float, str]:
-            fill(server)
-            return work(server, load)
-
-        return run
-
     return [
         ("CREATE pods alike, 32 connections", creating("a", False)),
         ("CREATE pods all different, 32 connections", creating("b", True)),
-        ("GET pod, 16 connections", filled(reading("/list-7"))),
+        ("GET pod, 16 connections", reading("/list-7", filled=True)),
         ("GET pod, resourceVersion=0", reading("/list-7?resourceVersion=0")),
         (f"LIST {PODS} pods, 16 connections", reading("")),
         (f"LIST {PODS} pods, resourceVersion=0", reading("?resourceVersion=0")),
-        *((f"watch fan-out, {number} watchers x {CREATES}", partial(watched, watchers=number)) for number in WATCHERS),
+        *((f"watch fan-out, {number} watchers x {CREATES}", watching(number)) for number in WATCHERS),
     ]
 
 
-def measure(step: Step, server: Server, load: Load, pids: list[int]) -> dict[str, float]:
-    name, work = step
-    before = cpu_seconds(pids)
-    rate, number, remark = work(server, load)
-    found = {f"{name} (/s)": rate}
-    if pids and number:
-        found[f"{name} (CPU us each)"] = (cpu_seconds(pids) - before) / number * 1e6
-    print(f"  {server.url}: {name}: {rate:,.0f} /s {remark}", file=sys.stderr)
-    return found
+class Rounds:
+    """What was measured, by row and side, of every round; and what went wrong."""
 
+    def __init__(self) -> None:
+        self.found: dict[str, dict[str, list[float]]] = {}
+        self.remarks: list[str] = []
 
-def watched(server: Server, load: Load, watchers: int) -> tuple[float, float, str]:
-    try:
-        return run_loop(fan_out(server, watchers)), watchers * CREATES, ""
-    except ConnectionError as failure:
-        return 0.0, 0, str(failure)
+    def add(self, name: str, label: str, value: float) -> None:
+        self.found.setdefault(name, {}).setdefault(label, []).append(value)
+
+    def measure(self, step: Step, label: str, server: Server, load: Load, pids: list[int]) -> None:
+        name, work = step
+        before = cpu_seconds(pids)
+
+        def begin() -> None:
+            nonlocal before
+            before = cpu_seconds(pids)
+
+        rate, number, remark = work(server, load, begin)
+        print(f"  {server.url}: {name}: {rate:,.0f} /s {remark}", file=sys.stderr)
+        if remark:
+            self.remarks.append(f"{label}, {name}: {remark}")
+        if not number:
+            return
+        self.add(f"{name} (/s)", label, rate)
+        if pids:
+            self.add(f"{name} (CPU us each)", label, (cpu_seconds(pids) - before) / number * 1e6)
+
+    def medians(self) -> dict[str, dict[str, float]]:
+        return {name: {label: statistics.median(v) for label, v in row.items()} for name, row in self.found.items()}
 
 
 def table(rows: dict[str, dict[str, float]], peer: bool) -> str:
     lines = [f"{'':54}{'ours':>12}" + (f"{'peer':>12}{'ratio':>9}" if peer else "")]
     for name, row in rows.items():
-        line = f"{name:54}{row['ours']:>12,.1f}"
-        if peer and row.get("peer"):
-            line += f"{row['peer']:>12,.1f}{row['ours'] / row['peer']:>8.2f}x"
-        lines.append(line)
+        ours, theirs = row.get("ours"), row.get("peer")
+        line = f"{name:54}" + "".join(
+            f"{'failed':>12}" if value is None else f"{value:>12,.2f}"
+            for value in ((ours, theirs) if peer else (ours,))
+        )
+        lines.append(line + (f"{ours / theirs:>8.2f}x" if ours and theirs else ""))
     return "\n".join(lines)
 
 
@@ -312,7 +345,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("ours")
     parser.add_argument("peer", nargs="?")
-    parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--seconds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--core", type=int, default=(os.cpu_count() or 1) - 1)
     parser.add_argument("--pid", type=int, action="append", default=[])
     parser.add_argument("--peer-pid", type=int, action="append", default=[])
@@ -321,31 +355,31 @@ def main() -> None:
     arguments = parser.parse_args()
     os.sched_setaffinity(0, {arguments.core})
     load = Load(arguments.core, arguments.seconds)
-    rows: dict[str, dict[str, float]] = {}
     ours = Server(arguments.ours)
     if arguments.start:
-        rows["start to /readyz ok (s)"] = {"ours": start_up(arguments.start, ours)}
-        print(table(rows, False))
+        print(table({name: {"ours": value} for name, value in start_up(arguments.start, ours).items()}, False))
         return
     sides = [("ours", ours, arguments.pid)]
     if arguments.peer:
         sides.append(("peer", Server(arguments.peer), arguments.peer_pid))
+    rounds = Rounds()
     for label, _, pids in sides:
         if pids:
-            rows.setdefault("resident memory, idle (MB)", {})[label] = memory(pids)
+            rounds.add("resident memory, idle (MB)", label, memory(pids))
     try:
         for _, server, _ in sides:
             server.prepare()
-        for step in steps():
-            for label, server, pids in sides:
-                for name, value in measure(step, server, load, pids).items():
-                    rows.setdefault(name, {})[label] = value
+        for _ in range(arguments.rounds):
+            for step in steps():
+                for label, server, pids in sides:
+                    rounds.measure(step, label, server, load, pids)
     finally:
         for _, server, _ in sides:
             server.clean()
-    print(table(rows, bool(arguments.peer)))
+    print("\n".join([table(rounds.medians(), bool(arguments.peer)), *rounds.remarks]))
     if arguments.json:
-        Path(arguments.json).write_text(json.dumps(rows, indent=1) + "\n")
+        report = {"medians": rounds.medians(), "rounds": rounds.found, "remarks": rounds.remarks}
+        Path(arguments.json).write_text(json.dumps(report, indent=1) + "\n")
 
 
 if __name__ == "__main__":
