@@ -3,9 +3,11 @@
 import subprocess
 import sys
 
+import click
 import pytest
 
 from pybernetes.cli.main import COMMANDS, main
+from pybernetes.cli.main import cli as GROUP
 
 
 def p8s(*arguments):
@@ -58,3 +60,19 @@ def test_log_names_do_not_escape(tmp_path):
 def test_every_command_is_there_and_has_help(name, capsys):
     main([name, "--help"])
     assert f"Usage: p8s {name}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ("apiserver", "scheduler", "controller-manager", "kubelet", "proxy"))
+def test_components_switches_are_written_as_go_has_them(name):
+    command = GROUP.get_command(click.Context(GROUP), name)
+    options = [p for p in command.params if isinstance(p, click.Option)]
+    needed = [f"{o.opts[0]}=x" for o in options if o.required]
+    switches = [o for o in options if isinstance(o.type, click.types.BoolParamType) and o.name != "help"]
+    assert switches
+    for switch in switches:
+        flag = switch.opts[0]
+        for text, expected in (("", True), ("=true", True), ("=false", False), ("=1", True), ("=F", False)):
+            parsed = command.make_context(name, [flag + text, *needed]).params
+            assert parsed[switch.name] is expected, flag
+        with pytest.raises(click.BadParameter):
+            command.make_context(name, [f"{flag}=maybe", *needed])

@@ -82,7 +82,7 @@ async def running(directory):
     server = Killed(directory)
     await server.start()
     scheduler = await asyncio.create_subprocess_exec(
-        *P8S, "scheduler", "--kubeconfig", str(server.kubeconfig), "--no-leader-elect", "--secure-port", "0",
+        *P8S, "scheduler", "--kubeconfig", str(server.kubeconfig), "--leader-elect=false", "--secure-port", "0",
         stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
     )  # fmt: skip
     try:

@@ -75,7 +75,7 @@ def _split(context: click.Context, parameter: click.Parameter, value: str) -> tu
 FLAGS: list[Any] = [
     click.option("--kubeconfig", required=True, type=click.Path(dir_okay=False), help="How to reach the API server."),
     click.option("--controllers", default="*", callback=_split, help="Which run: *, NAME, -NAME, with commas."),
-    click.option("--leader-elect/--no-leader-elect", default=True, show_default=True, help="Run only while holding the lease."),
+    boolean("--leader-elect", default=True, help="Run only while holding the lease."),
     click.option("--leader-elect-lease-duration", type=DURATION, default="15s", show_default=True, help="How long a lease holds."),
     click.option("--leader-elect-renew-deadline", type=DURATION, default="10s", show_default=True, help="Give up when not renewed for so long."),
     click.option("--leader-elect-retry-period", type=DURATION, default="2s", show_default=True, help="Between two tries."),
@@ -85,7 +85,7 @@ FLAGS: list[Any] = [
     click.option("--secure-port", type=click.IntRange(0, 65535), default=10257, show_default=True, help="Their port; 0: not served."),
     click.option("--tls-cert-file", default="", help="Certificate for them (PEM) [plain HTTP]."),
     click.option("--tls-private-key-file", default="", help="Its key."),
-    click.option("--allocate-node-cidrs/--no-allocate-node-cidrs", default=False, help="Give nodes their pod networks."),
+    boolean("--allocate-node-cidrs", default=False, help="Give nodes their pod networks."),
     click.option("--cluster-cidr", default="", help="The network of all pods; two with a comma for dual stack."),
     click.option("--service-cluster-ip-range", default="", help="Networks of Services, kept out of the pods'."),
     click.option("--node-cidr-mask-size", type=int, default=0, help="Size of a node's IPv4 network [24]."),
@@ -110,7 +110,7 @@ FLAGS: list[Any] = [
     click.option("--namespace-sync-period", type=DURATION, default="5m0s", show_default=True, help="Taken; namespaces are woken by events."),
     click.option("--max-endpoints-per-slice", type=click.IntRange(1, 1000), default=100, show_default=True, help="Endpoints in one EndpointSlice."),
     click.option("--local-volume-directory", default="/var/lib/pybernetes/volumes", show_default=True, help="Volumes of the StorageClass standard (ours)."),
-    click.option("--default-storage-class/--no-default-storage-class", "provision_default_storage_class", default=True, help="Make the StorageClass standard (ours)."),
+    boolean("--default-storage-class", "provision_default_storage_class", default=True, help="Make the StorageClass standard (ours)."),
     click.option("--v", "verbosity", type=int, default=0, help="Above 3: debug messages."),
 ]  # fmt: skip
 

@@ -15,6 +15,7 @@ import click
 
 from ..client.kubeconfig import KubeconfigError, client_from_kubeconfig
 from ..concurrency import RealClock
+from ..concurrency.flags import boolean
 from ..concurrency.log import configure
 from . import identity
 from .configuration import ConfigurationError, duration, load
@@ -61,13 +62,13 @@ FLAGS: list[Any] = [
     click.option("--kubeconfig", default="", help="How to reach the API server; without it only static pods run."),
     click.option("--bootstrap-kubeconfig", default="", help="Asks with this one (a token) for what --kubeconfig shall have."),
     click.option("--cert-dir", default="", help="Where certificates are kept that the kubelet asks for [ROOT-DIR/pki]."),
-    click.option("--rotate-certificates/--no-rotate-certificates", default=False, help="Renew the client certificate before it ends."),
-    click.option("--rotate-server-certificates/--no-rotate-server-certificates", default=False, help="Ask for the serving certificate, and renew it."),
+    boolean("--rotate-certificates", default=False, help="Renew the client certificate before it ends."),
+    boolean("--rotate-server-certificates", default=False, help="Ask for the serving certificate, and renew it."),
     click.option("--hostname-override", default="", help="The node's name [the host's]."),
     click.option("--node-ip", default="", callback=_split, help="Addresses of the node."),
     click.option("--node-labels", default="", callback=_pairs, help="Labels to register with: k=v,..."),
     click.option("--register-with-taints", default="", callback=_taints, help="Taints to register with: k=v:effect,..."),
-    click.option("--register-node/--no-register-node", default=None, help="Make the Node object."),
+    boolean("--register-node", default=None, help="Make the Node object."),
     click.option("--root-dir", default="", help="Where pods' volumes live [/var/lib/kubelet]."),
     click.option("--pod-logs-dir", default="", help="Where container logs are written [/var/log/pods]."),
     click.option("--container-runtime-endpoint", default="", help="The runtime's CRI socket."),
@@ -82,7 +83,7 @@ FLAGS: list[Any] = [
     click.option("--kube-reserved", default="", callback=_pairs, help="Resources kept for Kubernetes."),
     click.option("--eviction-hard", default="", callback=_pairs, help="Thresholds: memory.available<100Mi,..."),
     click.option("--eviction-soft", default="", callback=_pairs, help="Thresholds with a grace period."),
-    click.option("--seccomp-default/--no-seccomp-default", default=None, help="RuntimeDefault where no profile is named."),
+    boolean("--seccomp-default", default=None, help="RuntimeDefault where no profile is named."),
     click.option("--allowed-unsafe-sysctls", default="", callback=_split, help="Sysctls to allow beside the safe ones."),
     click.option("--sync-frequency", default="", callback=_seconds, help="Between looks at volumes' content [1m]."),
     click.option("--node-status-update-frequency", default="", callback=_seconds, help="Between looks at the node [10s]."),
@@ -90,7 +91,7 @@ FLAGS: list[Any] = [
     click.option("--pod-infra-container-image", default="", help="Taken for compatibility: the runtime's setting counts."),
     click.option("--address", default="0.0.0.0", show_default=True, help="Where the HTTPS server listens."),
     click.option("--port", type=click.IntRange(0, 65535), default=None, help="Its port [10250]."),
-    click.option("--anonymous-auth/--no-anonymous-auth", default=False, help="Serve requests without credentials."),
+    boolean("--anonymous-auth", default=False, help="Serve requests without credentials."),
     click.option("--client-ca-file", default="", help="Authorities whose client certificates are accepted (PEM)."),
     click.option("--tls-cert-file", default="", help="Serving certificate (PEM); without it no server is started."),
     click.option("--tls-private-key-file", default="", help="Its key."),

@@ -14,6 +14,7 @@ import yaml
 
 from ..client.kubeconfig import KubeconfigError, client_from_kubeconfig
 from ..concurrency import RealClock
+from ..concurrency.flags import boolean
 from ..concurrency.log import configure
 from .modes import MODES
 
@@ -28,9 +29,9 @@ FLAGS = (
         "--metrics-bind-address", default="", help="Where /metrics and /proxyMode are served [127.0.0.1:10249]."
     ),
     click.option("--service-cluster-ip-range", default="", help="Addresses of Services: unused ones are dropped."),
-    click.option("--network-policies/--no-network-policies", default=True, help="Enforce NetworkPolicies too."),
+    boolean("--network-policies", default=True, help="Enforce NetworkPolicies too."),
     click.option("--pod-network", default="none", help="How nodes' pods are joined: vxlan, routes or none."),
-    click.option("--cleanup", is_flag=True, help="Remove all rules, links and routes of this program, and end."),
+    boolean("--cleanup", default=False, help="Remove all rules, links and routes of this program, and end."),
     click.option("-v", "--v", "verbosity", type=int, default=0, help="How much to log."),
 )
 _FROM_FILE = {

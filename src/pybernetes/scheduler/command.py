@@ -20,7 +20,7 @@ import click
 from ..client.kubeconfig import KubeconfigError, client_from_kubeconfig
 from ..client.leases import LeaderElector, LeadershipLost
 from ..concurrency import Clock, RealClock
-from ..concurrency.flags import DURATION
+from ..concurrency.flags import DURATION, boolean
 from ..concurrency.log import configure
 from .configuration import Configuration, ConfigurationError, load
 from .profiles import ProfileError
@@ -51,7 +51,7 @@ IGNORED = {
 FLAGS: list[Any] = [
     click.option("--config", "config_file", default="", help="KubeSchedulerConfiguration file; the flags on leader election and the kubeconfig have precedence."),
     click.option("--kubeconfig", default="", help="How to reach the API server."),
-    click.option("--leader-elect/--no-leader-elect", default=None, help="Act only while holding the lease [yes]."),
+    boolean("--leader-elect", default=None, help="Act only while holding the lease [yes]."),
     click.option("--leader-elect-lease-duration", type=DURATION, default=None, help="How long a lease holds [15s]."),
     click.option("--leader-elect-renew-deadline", type=DURATION, default=None, help="Give up when not renewed for so long [10s]."),
     click.option("--leader-elect-retry-period", type=DURATION, default=None, help="Between two tries [2s]."),
