@@ -73,7 +73,10 @@ async def test_it_can_be_switched_off(package):
         ({"enable_admission": ["Nonsense"]}, 'enable-admission-plugins plugin "Nonsense" is unknown'),
         ({"disable_admission": ["ImageRegistry"]}, 'disable-admission-plugins plugin "ImageRegistry" is unknown'),
         ({"enable_admission": ["Priority"], "disable_admission": ["Priority"]}, "overlapped"),
-        ({"enable_admission": ["EventRateLimit"]}, "EventRateLimit is a plugin of Kubernetes that is not available"),
+        (
+            {"enable_admission": ["ImagePolicyWebhook"]},
+            "ImagePolicyWebhook is a plugin of Kubernetes that is not available",
+        ),
     ],
 )
 async def test_names_that_cannot_be(options, words):
