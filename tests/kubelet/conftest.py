@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pybernetes.concurrency import RealClock
-from pybernetes.kubelet import cni, linux
+from pybernetes.kubelet import cgroups, cni, linux
 from pybernetes.kubelet.containerd import Containerd, ContainerdError, ContainerdSettings, find_cni_bin_dir, shims_of
 from pybernetes.kubelet.cri import CRIClient
 from pybernetes.kubelet.runtime import images
@@ -71,6 +71,11 @@ def busybox_archive() -> bytes:
         "env",
         "stat",
         "touch",
+        "dd",
+        "ln",
+        "mkfifo",
+        "mkdir",
+        "rm",
     ):
         layer.symlink(f"bin/{name}", "busybox")
     for directory in ("tmp", "etc", "proc", "sys", "dev"):
@@ -78,6 +83,31 @@ def busybox_archive() -> bytes:
     layer.file("etc/passwd", b"root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000::/:/bin/sh\n")
     layer.file("etc/group", b"root:x:0:\nuser:x:1000:\nextra:x:50000:user\n")
     return build(BUSYBOX, [layer.finish()], {"Cmd": ["sh"], "Env": ["PATH=/bin"]}, machine=os.uname().machine)
+
+
+FAULTY_PLUGIN = """\
+#!/usr/bin/env python3
+import json, os, sys
+command, config = os.environ["CNI_COMMAND"], json.load(sys.stdin)
+broken = open(config["broken"]).read().split() if os.path.exists(config["broken"]) else []
+if command in broken:
+    print(json.dumps({"cniVersion": config["cniVersion"], "code": 100, "msg": "no network today"}))
+    sys.exit(1)
+if command == "ADD":
+    print(json.dumps({**config["prevResult"], "cniVersion": config["cniVersion"]}))
+"""
+
+
+def add_faulty_plugin(base: Path, config: dict) -> Path:
+    """A directory of the machine's plugins and one more, which fails the commands that ``<base>/broken`` names."""
+    directory = base / "cni-bin"
+    directory.mkdir()
+    for plugin in Path(find_cni_bin_dir()).iterdir():
+        (directory / plugin.name).symlink_to(plugin)
+    (directory / "faulty").write_text(FAULTY_PLUGIN)
+    (directory / "faulty").chmod(0o755)
+    config["plugins"].append({"type": "faulty", "broken": str(base / "broken")})
+    return directory
 
 
 class Node:
@@ -88,7 +118,7 @@ class Node:
 
 
 @asynccontextmanager
-async def running_node(tmp_path: Path, *, subnet: str = "10.211.77.0/24"):
+async def running_node(tmp_path: Path, *, subnet: str = "10.211.77.0/24", faulty_cni: bool = False):
     clock = RealClock()
     name = f"p8st{os.getpid() % 100000}"
     state = Path("/run") / name
@@ -101,6 +131,8 @@ async def running_node(tmp_path: Path, *, subnet: str = "10.211.77.0/24"):
         registry_config_path=str(tmp_path / "registries"),
     )
     config = cni.configuration([subnet], state=state / "cni", bridge=name)
+    if faulty_cni:
+        settings.cni_bin_dir = str(add_faulty_plugin(tmp_path, config))
     cni.write(settings.cni_conf_dir, config)
     containerd = Containerd(settings, clock)
     async with asyncio.TaskGroup() as group:
@@ -120,6 +152,9 @@ async def running_node(tmp_path: Path, *, subnet: str = "10.211.77.0/24"):
             task.cancel()
             await cri.close()
             await containerd.purge(keep_images=False)
+            for tree in cgroups.ROOT.iterdir():
+                if (tree / name).is_dir():
+                    await asyncio.to_thread(cgroups.remove_tree, tree / name)
             if Path(f"/sys/class/net/{name}").exists():
                 await asyncio.to_thread(subprocess.run, ["ip", "link", "delete", name], check=True)
             await asyncio.to_thread(remove_cgroups, name)
@@ -137,6 +172,7 @@ def assert_nothing_left(base: Path, settings: ContainerdSettings) -> None:
     assert shims_of(str(settings.socket)) == []
     assert [m.target for m in linux.mounts() if m.target.startswith((str(base), str(settings.state)))] == []
     assert not settings.state.exists()
+    assert list(cgroups.ROOT.glob(f"*/{settings.state.name}")) == []
 
 
 @pytest.fixture

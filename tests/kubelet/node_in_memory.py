@@ -143,6 +143,7 @@ async def running_kubelet(cluster: Cluster, runtime: FakeRuntime, settings: Kube
         rng=random.Random(1),
         cri=runtime,  # type: ignore[arg-type]
         machine=machine_for(settings, boot),
+        threads=InlineExecutor(1),
         cgroups=Cgroups("/test", version=1, per_qos=False, root=settings.root_dir),
     )
     task = asyncio.get_running_loop().create_task(kubelet.run())

@@ -4,113 +4,26 @@ import asyncio
 import io
 import json
 import os
-import signal
 import tarfile
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
-from pybernetes.api.meta import is_condition_true, uid_of
-from pybernetes.api.resources import CONFIG_MAPS, NODES, PODS
-from pybernetes.concurrency import RealClock
+from pybernetes.api.meta import uid_of
+from pybernetes.api.resources import CONFIG_MAPS, PODS
 from pybernetes.kubelet import linux
-from pybernetes.kubelet.containerd import shims_of
-from pybernetes.kubelet.kubelet import Kubelet
 from pybernetes.kubelet.runtime.archive import Layer, build
-from pybernetes.kubelet.settings import KubeletSettings
-from pybernetes.testing.cluster import start_cluster
 
-from .builders import container, pod, sidecar
-from .conftest import BUSYBOX, running_node
-from .node_in_memory import NodeInMemory
+from .builders import pod
+from .real_node import FOREVER, ready, real_node, shell
 
 pytestmark = pytest.mark.containers
-
-
-def shell(script: str, name: str = "c", **more):
-    return container(name, BUSYBOX, command=["sh", "-c", script], imagePullPolicy="Never", **more)
-
-
-FOREVER = "trap 'exit 0' TERM; while true; do sleep 0.1; done"
-
-
-class RealNode(NodeInMemory):
-    def __init__(self, cluster, node, kubelet):
-        super().__init__(cluster, node.cri, kubelet)
-        self.node = node
-
-    def logs(self, p, name="c", attempt=0) -> str:
-        meta = p["metadata"]
-        directory = f"{meta['namespace']}_{meta['name']}_{meta['uid']}"
-        text = (self.kubelet.settings.pod_logs_dir / directory / name / f"{attempt}.log").read_text()
-        return "".join(line.split(" ", 3)[3] + "\n" for line in text.splitlines())
-
-    async def until_logged(self, p, wanted: str) -> str:
-        async with self.clock.timeout(10):
-            while wanted not in (text := self.logs(p)):
-                await self.clock.sleep(0.02)
-        return text
-
-    async def execute(self, p, script, name="c"):
-        found = await self.kubelet.find_container("default", p["metadata"]["name"], name)
-        return await self.node.cri.exec_sync(found.id, ["sh", "-c", script])
-
-
-@asynccontextmanager
-async def kubelet_on(cluster, node, **settings):
-    values = {
-        "root_dir": node.base / "kubelet",
-        "pod_logs_dir": node.base / "logs",
-        "container_logs_dir": None,
-        "container_runtime_endpoint": node.settings.endpoint,
-        "cgroup_root": f"/{node.name}",
-        "eviction_hard": {},
-    }
-    client = cluster.client_as("system:node:node", ("system:nodes",))
-    kubelet = Kubelet(KubeletSettings("node", **(values | settings)), client, clock=cluster.clock)
-    task = asyncio.get_running_loop().create_task(kubelet.run())
-    waiting = asyncio.get_running_loop().create_task(kubelet.ready.wait())
-    try:
-        await asyncio.wait((task, waiting), return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            task.result()
-        yield kubelet
-    finally:
-        task.cancel()
-        waiting.cancel()
-        await asyncio.gather(task, waiting, return_exceptions=True)
-        await kubelet.runtime.close()
-
-
-@asynccontextmanager
-async def real_node(tmp_path):
-    clock = RealClock()
-    async with start_cluster(nodes=0, clock=clock, schedule=False, controllers=("serviceaccount",)) as cluster:
-        async with running_node(tmp_path) as node:
-            async with kubelet_on(cluster, node) as kubelet:
-                await cluster.wait_for(NODES, "node", lambda n: is_condition_true(n, "Ready"))
-                real = RealNode(cluster, node, kubelet)
-                yield real
-                for p in (await cluster.client.list(PODS, "default"))["items"]:
-                    await cluster.client.delete(PODS, p["metadata"]["name"], "default", grace_period_seconds=1)
-                for p in (await cluster.client.list(PODS, "default"))["items"]:
-                    await real.until_gone(p["metadata"]["name"], timeout=30)
-                async with clock.timeout(30):
-                    while list((node.base / "kubelet" / "pods").iterdir()):
-                        await clock.sleep(0.05)
-            kubelet.cgroups.remove_all()
-    assert not [d for d in Path("/sys/fs/cgroup").glob(f"*/{node.name}")]
 
 
 @pytest.fixture
 async def node(tmp_path):
     async with real_node(tmp_path) as real:
         yield real
-
-
-def ready(p):
-    return is_condition_true(p, "Ready")
 
 
 async def test_what_a_container_finds(node):
@@ -144,6 +57,8 @@ async def test_what_a_container_finds(node):
     assert f"{running['status']['podIP']}\tnamed" in text and "p named 1000:1000" in text and "4242" in text
     read = await node.execute(created, "cat /token/token | head -c 20")
     assert read.stdout.startswith(b"eyJ") and read.exit_code == 0
+    tried = await node.execute(created, "touch /conf/x /token/x; cat /conf/k")
+    assert tried.stderr.count(b"Read-only file system") == 2 and tried.stdout == b"from the map"
     limit = Path(
         f"/sys/fs/cgroup/memory/{node.node.name}/kubepods/burstable/pod{uid_of(created)}/memory.limit_in_bytes"
     )
@@ -210,59 +125,6 @@ async def test_a_hostile_sub_path_does_not_escape(node):
         assert message == 'failed to prepare subPath for volumeMount "v" of container "c"'
 
 
-# -- faults --------------------------------------------------------------------------------------------------------------
-
-
-def processes(node) -> set[int]:
-    return set(shims_of(str(node.node.settings.socket)))
-
-
-async def test_containerd_killed_and_restarted(node):
-    created = await node.create(pod(shell(FOREVER)))
-    before = await node.until(ready, timeout=30)
-    shims = processes(node)
-    os.kill(node.node.containerd.running_pid(), signal.SIGKILL)
-    while node.node.containerd.ready.is_set():
-        await node.clock.sleep(0.02)
-    async with node.clock.timeout(30):
-        await node.node.containerd.ready.wait()
-        while node.kubelet.not_ready():
-            await node.clock.sleep(0.05)
-    assert (await node.execute(created, "echo alive")).stdout == b"alive\n"
-    after = await node.pod()
-    assert after["status"]["containerStatuses"] == before["status"]["containerStatuses"]
-    assert processes(node) == shims
-    await node.client.delete(PODS, "p", "default")
-    await node.until_gone(timeout=30)
-
-
-async def test_a_killed_shim_is_a_dead_pod_that_comes_back(node):
-    await node.create(pod(shell(FOREVER)))
-    before = await node.until(ready, timeout=30)
-    for pid in processes(node):
-        os.kill(pid, signal.SIGKILL)
-    old = before["status"]["containerStatuses"][0]["containerID"]
-    again = await node.until(
-        lambda p: ready(p) and p["status"]["containerStatuses"][0]["containerID"] != old, timeout=90
-    )
-    assert again["status"]["containerStatuses"][0]["restartCount"] >= 1
-
-
-async def test_a_restarted_kubelet_touches_nothing(node):
-    for n in range(5):
-        await node.create(
-            pod(shell(FOREVER), init=(sidecar("s", image=BUSYBOX, command=["sleep", "1000"]),), meta={"name": f"p{n}"})
-        )
-    before = [await node.until(ready, f"p{n}", timeout=60) for n in range(5)]
-    async with kubelet_on(node.cluster, node.node) as second:
-        await node.clock.sleep(2)
-        assert second.not_ready() == []
-        for n, old in enumerate(before):
-            now = await node.pod(f"p{n}")
-            assert now["status"]["containerStatuses"] == old["status"]["containerStatuses"]
-            assert ready(now)
-
-
 class Registry:
     """As much of the distribution API as a pull asks for, over one OCI archive."""
 
@@ -315,16 +177,3 @@ async def test_an_image_as_a_volume_is_pulled_and_read_only(node):
     # The second time its layers are there, but the tag is asked about again.
     assert [a for a in registry.asked if a.endswith("/manifests/1")] == ["HEAD /v2/some/data/manifests/1"] * 2
     server.close()
-
-
-async def test_volumes_left_by_a_kubelet_that_died_are_taken_down(node):
-    volume = {"name": "v", "emptyDir": {"medium": "Memory"}}
-    created = await node.create(pod(shell(FOREVER, volumeMounts=[{"name": "v", "mountPath": "/v"}]), volumes=[volume]))
-    await node.until(ready, timeout=30)
-    directory = node.kubelet.settings.pod_dir(uid_of(created))
-    assert [m for m in linux.mounts() if m.target.startswith(str(directory))]
-    await node.client.delete(PODS, "p", "default", grace_period_seconds=0)
-    async with node.clock.timeout(30):
-        while directory.exists():
-            await node.clock.sleep(0.05)
-    assert not [m for m in linux.mounts() if m.target.startswith(str(directory))]

@@ -1,11 +1,16 @@
 """Volumes on a real file system: atomic updates, ownership, and subPaths that hostile links cannot lead outside."""
 
+import contextlib
+import ctypes
 import os
 import stat
+import threading
 
 import pytest
 
 from pybernetes.kubelet.pod.env import Place
+from pybernetes.kubelet.pod.model import MESSAGE_PATH, Container
+from pybernetes.kubelet.runtime_cache import termination_message
 from pybernetes.kubelet.volumes import subpath
 from pybernetes.kubelet.volumes.manager import remove_pod_volumes
 from pybernetes.kubelet.volumes.ownership import set_group
@@ -259,3 +264,83 @@ def test_a_file_can_be_mounted_and_all_is_taken_down(volume, tmp_path):
     assert (own / "volume-subpaths/v/c/0").read_text() == "x"
     remove_pod_volumes(own)
     assert not own.exists() and (volume / "file").read_text() == "x"
+
+
+# -- published attacks -----------------------------------------------------------------------------------------------------
+
+
+@needs_root
+def test_a_link_that_is_swapped_all_the_time_never_leads_outside(volume, tmp_path):
+    """CVE-2021-25741 and CVE-2017-1002101 as a race: the part is now a directory, now a link to the host's files."""
+    (volume / "part").mkdir()
+    (volume / "link").symlink_to(tmp_path / "secret")
+    over = threading.Event()
+
+    def swap():
+        while not over.is_set():
+            linux_exchange(volume / "part", volume / "link")
+
+    swapping = threading.Thread(target=swap)
+    swapping.start()
+    mounted = refused = 0
+    try:
+        for n in range(300):
+            target = tmp_path / f"pods/u/volume-subpaths/v/c/{n}"
+            try:
+                subpath.bind(volume, "part/inner" if n % 2 else "part", target)
+            except (VolumeError, OSError):
+                refused += 1
+                continue
+            mounted += 1
+            assert "key" not in os.listdir(target)
+    finally:
+        over.set()
+        swapping.join()
+        remove_pod_volumes(tmp_path / "pods/u")
+    assert mounted and refused
+    assert os.listdir(tmp_path / "secret") == ["key"]
+
+
+def linux_exchange(one, other):
+    """renameat2 with RENAME_EXCHANGE: both names are there at every moment."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.renameat2(-100, os.fsencode(one), -100, os.fsencode(other), 2) == 0, os.strerror(ctypes.get_errno())
+
+
+@pytest.mark.parametrize("evil", ["..", ".", "own", "..2023_11_14_22_13_20.7"])
+def test_a_container_that_turns_the_data_link_does_not_have_files_removed(tmp_path, evil):
+    """CVE-2017-1002102: what the link names is removed when the content changes."""
+    volume, other = tmp_path / "volumes/v", tmp_path / "volumes/other"
+    for directory in (volume / "own", other):
+        directory.mkdir(parents=True)
+        (directory / "file").write_text("x")
+    (volume / evil).exists() or (volume / evil).symlink_to(other)
+    (volume / "..data").symlink_to(evil)
+    with contextlib.suppress(OSError):
+        write(volume, {"a": File(b"2")})
+    assert (volume / "own/file").exists() and (other / "file").exists()
+
+
+@pytest.mark.parametrize("key", ["..", "../x", "/etc/passwd", "a/../../b", "..data/x"])
+def test_keys_and_paths_that_lead_outside_of_their_volume(key):
+    """The API refuses them; an object that was stored otherwise must not get further than here."""
+    source = fetched(config_maps={"m": {"data": {"k": "v"}}})
+    with pytest.raises(VolumeError):
+        payload_of({"configMap": {"name": "m", "items": [{"key": "k", "path": key}]}}, pod(), source, Place())
+    with pytest.raises(VolumeError):
+        payload_of({"configMap": {"name": "m"}}, pod(), fetched(config_maps={"m": {"data": {key: "v"}}}), Place())
+
+
+@pytest.mark.parametrize("kind", ["fifo", "directory", "link to a fifo"])
+def test_a_termination_message_that_is_no_file(tmp_path, kind):
+    """Whoever opens a FIFO waits for its writer: the kubelet must not."""
+    path = tmp_path / "message"
+    if kind == "directory":
+        path.mkdir()
+    else:
+        os.mkfifo(tmp_path / "fifo")
+        path.symlink_to("fifo")
+        path = tmp_path / "fifo" if kind == "fifo" else path
+    status = {"mounts": [{"container_path": "/dev/termination-log", "host_path": str(path)}]}
+    ended = Container("id", "c", "s", "exited", annotations={MESSAGE_PATH: "/dev/termination-log"})
+    assert termination_message(status, ended).startswith("Error on reading termination log")

@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from ..client.transport import TransportError
 from ..concurrency import Clock, logger
 from . import linux, lookups
 from .allocation import Allocations
+from .blocking import OwnThreads
 from .cgroups import Cgroups
 from .context import Context
 from .cri import CRIClient, CRIError
@@ -78,7 +80,9 @@ class Kubelet:
         cri: CRIClient | None = None,
         machine: Machine | None = None,
         cgroups: Cgroups | None = None,
+        threads: Executor | None = None,
     ) -> None:
+        self._threads = threads or OwnThreads()
         self.settings, self.client, self.clock = settings, client, clock
         self.node_name = settings.node_name
         self._rng = rng or random.Random()
@@ -150,7 +154,7 @@ class Kubelet:
         self.cache = RuntimeCache(self.runtime, clock, self._runtime_changed, meters)
         self.objects = ObjectCache(self.client, clock)
         tokens = TokenManager(self.client, clock, self._rng)
-        self.volumes = VolumeManager(settings, self.objects, tokens, ImageMounts(self.runtime), clock)
+        self.volumes = VolumeManager(settings, self.objects, tokens, ImageMounts(self.runtime), clock, self._threads)
         parallel = 1 if settings.serialize_image_pulls else settings.max_parallel_image_pulls
         self.images = ImageManager(self.runtime, clock, parallel)
         self.preparation = Preparation(self.context, self.objects, self.volumes)
@@ -210,6 +214,8 @@ class Kubelet:
         group.create_task(self.cache.run())
         if self._services is not None and self._informer is not None:
             await self._services.wait_synced()
+            if self._nodes is not None:
+                await self._nodes.wait_synced()
             self._informer.add_handler(self._pod_event)
         group.create_task(self.static.run())
         self.ready.set()

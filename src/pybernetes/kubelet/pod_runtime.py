@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 
 from ..api.errors import StatusError
 from ..api.meta import Object, uid_of
@@ -54,6 +55,8 @@ from .volumes.sources import Mounted
 from .workers import Step
 
 log = logger("kubelet.pod")
+
+T = TypeVar("T")
 
 # Even a forced end leaves a container this long between SIGTERM and SIGKILL.
 MINIMUM_GRACE = 2
@@ -515,10 +518,10 @@ class _Start:
                 tell(WARNING, "Failed", f"Error: {failure}")
                 raise StartFailed("CreateContainerError", str(failure), RETRY) from failure
 
-    async def _unless_stopped(self, pull: Coroutine[None, None, ImageInfo]) -> ImageInfo:
-        """A pull may take for ever: the end of the pod does not wait for it."""
+    async def _unless_stopped(self, work: Coroutine[None, None, T]) -> T:
+        """A pull or a mount may take for ever: the end of the pod does not wait for it."""
         loop = asyncio.get_running_loop()
-        task, stop = loop.create_task(pull), loop.create_task(self._step.stop.wait())
+        task, stop = loop.create_task(work), loop.create_task(self._step.stop.wait())
         try:
             await asyncio.wait((task, stop), return_when=asyncio.FIRST_COMPLETED)
             if not task.done():
@@ -535,14 +538,9 @@ class _Start:
         count = newest.restart_count + 1 if newest is not None else next_restart_count(directory)
         try:
             directory.mkdir(parents=True, exist_ok=True, mode=0o755)
-            prepared = await self._owner._preparation.prepare(
-                self._pod,
-                spec,
-                image,
-                count,
-                self._ips,
-                self._mounted,
-                self._target(spec),
+            target = self._target(spec)
+            prepared = await self._unless_stopped(
+                self._owner._preparation.prepare(self._pod, spec, image, count, self._ips, self._mounted, target)
             )
         except (ConfigError, StatusError, TransportError, TimeoutError, OSError) as failure:
             tell(WARNING, "Failed", f"Error: {failure}")

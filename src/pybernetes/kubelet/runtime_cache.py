@@ -8,6 +8,9 @@ ended never change, so they are read once.
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
+import stat
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -362,7 +365,11 @@ def termination_message(status: Message, container: Container) -> str:
 
 
 def _tail(path: Path, limit: int) -> bytes:
-    with path.open("rb") as file:
+    """The end of a regular file. The container may have put anything there: a FIFO would be waited for for ever."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
         size = file.seek(0, 2)
         file.seek(max(0, size - limit))
         return file.read(limit)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,7 +24,7 @@ from .preparing import Preparation
 from .probes import Prober
 from .runtime_cache import RuntimeCache
 from .status_manager import StatusManager
-from .volumes.manager import MountFailed, VolumeManager, is_live
+from .volumes.manager import OPERATION, MountFailed, VolumeManager, is_live
 from .volumes.sources import Mounted
 from .workers import Step
 
@@ -139,9 +139,15 @@ class PodSteps:
             return Done(ok=False, again=1.0)
         self._make_directories(pod)
         try:
-            mounted = await self._mount(pod, memory, runtime)
+            mounted = self._mounted_still(pod, memory)
+            if mounted is None:
+                mounted = await self._unless_stopped(self._mount(pod, memory, runtime), step)
         except MountFailed as failure:
             return self._mount_failed(pod, memory, failure)
+        except TimeoutError:
+            return self._mount_hangs(pod, memory)
+        if mounted is None:
+            return Done()
         self._prober.add(pod)
         restart_all = restart_all_wanted(pod, runtime, status)
         resized = self._allocations.changes(pod, runtime)
@@ -213,16 +219,17 @@ class PodSteps:
 
     # -- volumes ---------------------------------------------------------------------------------------------------
 
-    async def _mount(self, pod: Object, memory: Memory, runtime: RuntimePod) -> dict[str, Mounted]:
+    def _mounted_still(self, pod: Object, memory: Memory) -> dict[str, Mounted] | None:
+        """The volumes as they were mounted before, where there is nothing to bring up to date."""
         now = self._context.clock.monotonic()
-        first = memory.mounted is None
         due = is_live(pod) and now - memory.mounted_at >= self._context.settings.sync_frequency
         changed = memory.mounted_for is not pod and is_live(pod)
-        if not first and not due and not changed:
-            assert memory.mounted is not None
-            return memory.mounted
+        return None if due or changed else memory.mounted
+
+    async def _mount(self, pod: Object, memory: Memory, runtime: RuntimePod) -> dict[str, Mounted]:
+        now = self._context.clock.monotonic()
         place = self._preparation.place(runtime.ips)
-        memory.mounted = await self._volumes.mount(pod, place, fresh=first)
+        memory.mounted = await self._volumes.mount(pod, place, fresh=memory.mounted is None)
         memory.mounted_at, memory.mounted_for, memory.mount_failures = now, pod, 0
         return memory.mounted
 
@@ -234,6 +241,27 @@ class PodSteps:
         delay = min(_MOUNT_RETRY_MAX, _MOUNT_RETRY * 2.0 ** (memory.mount_failures - 1))
         left = self._deadline(pod)
         return Done(ok=False, again=delay if left is None else min(delay, left))
+
+    async def _unless_stopped(
+        self, mounting: Coroutine[None, None, dict[str, Mounted]], step: Step
+    ) -> dict[str, Mounted] | None:
+        """A mount may hang: the end of the pod does not wait for it (None then). Raises TimeoutError after two minutes."""
+        loop = asyncio.get_running_loop()
+        task, stop = loop.create_task(mounting), loop.create_task(step.stop.wait())
+        try:
+            async with self._context.clock.timeout(OPERATION):
+                await asyncio.wait((task, stop), return_when=asyncio.FIRST_COMPLETED)
+            return task.result() if task.done() else None
+        finally:
+            stop.cancel()
+            task.cancel()
+
+    def _mount_hangs(self, pod: Object, memory: Memory) -> Done:
+        names = " ".join(v["name"] for v in pod["spec"].get("volumes") or ())
+        text = f"Unable to attach or mount volumes: unmounted volumes=[{names}], unattached volumes=[], failed to process volumes=[]: context deadline exceeded"
+        self._context.tell(pod, WARNING, "FailedMount", text)
+        memory.mount_failures += 1
+        return Done(ok=False, again=1.0)
 
     async def _pull_secrets(self, pod: Object) -> list[Object]:
         found = []

@@ -103,6 +103,16 @@ def test_a_file_that_is_not_there(tmp_path):
     )
 
 
+def test_a_link_that_leads_out_of_the_logs(tmp_path):
+    """A pod that mounts the node's directory of logs can put links there: they must not show the host's files."""
+    (tmp_path / "shadow").write_text("secret")
+    container = tmp_path / "pods/default_p_uid/c"
+    container.mkdir(parents=True)
+    (container / "0.log").symlink_to(tmp_path / "shadow")
+    with pytest.raises(LogFileError, match="leads out of"):
+        open_log(container / "0.log")
+
+
 async def test_following_through_a_rotation_until_the_end(tmp_path):
     path = tmp_path / "0.log"
     path.write_bytes(line("one") + b"\n")

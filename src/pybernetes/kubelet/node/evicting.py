@@ -165,6 +165,7 @@ def _local(sample: PodSample) -> FileSystem:
     """What a pod has on the node's own disk: volumes, layers and logs."""
     parts = [v.usage for v in sample.volumes if not v.claim and not v.in_memory]
     parts += [f for c in sample.containers for f in (c.root, c.logs) if f is not None]
+    parts += [sample.hosts] if sample.hosts is not None else []
     return FileSystem(used=sum(p.used for p in parts), inodes_used=sum(p.inodes_used for p in parts))
 
 

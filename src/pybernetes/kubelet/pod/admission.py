@@ -52,6 +52,10 @@ def admit(
     if wanted is not None and wanted != labels.get("kubernetes.io/os", "linux"):
         text = "Failed to admit pod as the `kubernetes.io/os` label doesn't match node label"
         return Rejection("PodOSSelectorNodeLabelDoesNotMatch", text)
+    policy = (spec.get("securityContext") or {}).get("supplementalGroupsPolicy")
+    if policy == "Strict" and not ((node.get("status") or {}).get("features") or {}).get("supplementalGroupsPolicy"):
+        text = "SupplementalGroupsPolicy=Strict is not supported in this node"
+        return Rejection("SupplementalGroupsPolicyNotSupported", text)
     forbidden = _forbidden_sysctl(spec, allowed_sysctls)
     if forbidden is not None:
         return Rejection("SysctlForbidden", forbidden)

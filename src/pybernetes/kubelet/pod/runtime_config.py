@@ -207,6 +207,9 @@ def security_profile(profile: Mapping[str, Any] | None, default: str, root: str 
     if kind != "Localhost":
         return {"profile_type": kind}
     name = (profile or {}).get("localhostProfile") or ""
+    if root and not name:
+        # An empty name would be the directory of profiles, and no profile at all (CVE-2023-2431).
+        raise ConfigError("localhostProfile must be set if seccompProfile type is Localhost.")
     return {"profile_type": kind, "localhost_ref": f"{root}/{name}" if root else name}
 
 

@@ -86,13 +86,20 @@ class _LogFile:
         self._file.close()
 
 
+# <pod logs>/<namespace_pod_uid>/<container>/0.log
+_DEPTH = 3
+
+
 def open_log(path: Path) -> _LogFile:
-    """Raises LogFileError."""
+    """Raises LogFileError. A link that leads out of the node's logs is not followed: a pod that mounts them can make one."""
     try:
         resolved = path.resolve(strict=True)
     except OSError as failure:
         reason = str(failure.strerror).lower()
         raise LogFileError(f'failed to try resolving symlinks in path "{path}": lstat {path}: {reason}') from failure
+    root = path.parents[_DEPTH - 1] if len(path.parents) >= _DEPTH else None
+    if root is not None and not resolved.is_relative_to(root.resolve()):
+        raise LogFileError(f'failed to open log file "{path}": it is a link that leads out of {root}')
     try:
         return _LogFile(resolved)
     except OSError as failure:

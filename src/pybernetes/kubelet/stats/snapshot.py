@@ -63,6 +63,8 @@ class PodSample:
     host_network: bool = False
     containers: list[ContainerSample] = field(default_factory=list)
     volumes: list[VolumeSample] = field(default_factory=list)
+    hosts: FileSystem | None = None
+    """Its ``/etc/hosts``, which containers can write: it counts like what they write elsewhere (CVE-2020-8557)."""
 
 
 @dataclass(slots=True)

@@ -232,6 +232,7 @@ class Stats:
                 sample.containers.append(read)
         if disks:
             sample.volumes = self._volumes(pod)
+            sample.hosts = self._usage.read(self._hosts_file(pod))
         return sample
 
     def _read_container(
@@ -249,9 +250,13 @@ class Stats:
             sample.logs = self._usage.read(Path(container.log_path).parent) if container.log_path else None
         return sample
 
+    def _hosts_file(self, pod: Object) -> Path:
+        return self._context.settings.pod_dir(uid_of(pod)) / "etc-hosts"
+
     def _directories(self, pods: list[Object]) -> list[Path]:
         found = [volume for pod in pods for _, volume in self._volume_directories(pod)]
         for pod in pods:
+            found.append(self._hosts_file(pod))
             found += [Path(c.log_path).parent for c in self._kubelet.cache.get(uid_of(pod)).containers if c.log_path]
         return found
 

@@ -145,6 +145,7 @@ def _ephemeral(pod: PodSample, node: NodeSample) -> FileSystem:
     """The pod's share of the node's file system: what its containers wrote, their logs, and its volumes on disk."""
     parts = [f for c in pod.containers for f in (c.root, c.logs) if f is not None]
     parts += [v.usage for v in pod.volumes if not v.in_memory and not v.claim]
+    parts += [pod.hosts] if pod.hosts is not None else []
     root = node.root
     return FileSystem(
         root.available,

@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ...api.errors import StatusError
 from ...api.meta import Object, labels_of, name_of, namespace_of, uid_of
@@ -44,6 +45,8 @@ _PLUGINS = {
 }
 _WRITTEN = ("configMap", "secret", "downwardAPI", "projected")
 _ON_DISK = ("configMap",)
+OPERATION = 123.0
+"""Seconds that a pod waits for its volumes before it says so: upstream's two minutes and three seconds."""
 TRUST_BUNDLES = GVR("certificates.k8s.io", "v1beta1", "clustertrustbundles")
 
 
@@ -68,8 +71,12 @@ class VolumeManager:
         tokens: TokenManager,
         images: ImageMounts,
         clock: Clock,
+        threads: Executor | None = None,
     ) -> None:
-        self._images = images
+        """``threads`` is for what may hang; the loop's own where there is none."""
+        self._images, self._threads = images, threads
+        self._pending: dict[str, dict[str, asyncio.Future[Any]]] = {}
+        """Pod -> what is under way for it, by volume: an operation that hangs is not begun a second time."""
         self._settings, self._objects, self._tokens, self._clock = settings, objects, tokens, clock
 
     def _directory(self, uid: str, source: str, name: str) -> Path:
@@ -110,7 +117,7 @@ class VolumeManager:
                 self._empty, target, volume["emptyDir"] or {}, quantity_value(str(limit)), pod
             )
         if "hostPath" in volume:
-            return await asyncio.to_thread(host_path, volume["hostPath"])
+            return cast(Mounted, await self._apart(uid, name, host_path, volume["hostPath"]))
         if "image" in volume:
             return Mounted(Path(), read_only=True, image=volume["image"].get("reference") or "")
         if "persistentVolumeClaim" in volume:
@@ -120,6 +127,23 @@ class VolumeManager:
             return await self._claim(pod, f"{name_of(pod)}-{name}", False, pod)
         kinds = ", ".join(k for k in volume if k != "name")
         raise VolumeError(f'volumes of the type "{kinds}" are not supported by this kubelet')
+
+    async def _apart(self, uid: str, key: str, work: Callable[..., Any], *arguments: Any) -> Any:
+        """Runs what a file system that does not answer may hold for ever. Who waits for it may stop waiting."""
+        pending = self._pending.setdefault(uid, {})
+        future = pending.get(key)
+        if future is None:
+            future = pending[key] = asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
+            future.add_done_callback(lambda done: self._ended(uid, key, done))
+        return await asyncio.shield(future)
+
+    def _ended(self, uid: str, key: str, future: asyncio.Future[Any]) -> None:
+        pending = self._pending.get(uid, {})
+        pending.pop(key, None)
+        if not pending:
+            self._pending.pop(uid, None)
+        if not future.cancelled():
+            future.exception()
 
     async def _fetch(self, pod: Object, volume: Object, fresh: bool) -> Fetched:
         maps, secrets, tokens, bundles = needs(volume)
@@ -156,7 +180,8 @@ class VolumeManager:
                 set_group(fresh, group, read_only=True)
 
         write_atomically(target, payload, self._clock.now(), prepare)
-        return Mounted(target, read_only=False, managed=True)
+        # For the container too: what it could write here would be followed by whoever updates the files (CVE-2017-1002102).
+        return Mounted(target, read_only=True, managed=True)
 
     def _empty(self, target: Path, source: Mapping[str, Any], limit: int, pod: Object) -> Mounted:
         fresh = not target.exists()
@@ -189,7 +214,8 @@ class VolumeManager:
             )
         target = self._directory(uid_of(pod), "local", volume_name)
         context = pod["spec"].get("securityContext") or {}
-        return await asyncio.to_thread(self._persistent, pv, target, read_only, context)
+        key = f"{volume_name} (mounting)"
+        return cast(Mounted, await self._apart(uid_of(pod), key, self._persistent, pv, target, read_only, context))
 
     @staticmethod
     def _persistent(pv: Object, target: Path, read_only: bool, context: Mapping[str, Any]) -> Mounted:
@@ -213,8 +239,10 @@ class VolumeManager:
         """A part of a volume, bind-mounted for one container. Raises VolumeError (without telling of the host's files)."""
         target = self._settings.pod_dir(uid_of(pod)) / "volume-subpaths" / volume / container / str(index)
         try:
-            await asyncio.to_thread(subpath.bind, mounted.path, path, target)
-        except (OSError, VolumeError) as failure:
+            key = f"{volume}/{container}/{index} (mounting)"
+            async with self._clock.timeout(OPERATION):
+                await self._apart(uid_of(pod), key, subpath.bind, mounted.path, path, target)
+        except (OSError, VolumeError, TimeoutError) as failure:
             if isinstance(failure, VolumeError) and "SubPath" in str(failure):
                 raise
             text = f'failed to prepare subPath for volumeMount "{volume}" of container "{container}"'
@@ -226,6 +254,10 @@ class VolumeManager:
     async def unmount(self, uid: str) -> None:
         """Takes down all volumes of a pod and removes what they held. Raises OSError where something is still in use."""
         directory = self._settings.pod_dir(uid)
+        mounting = [key for key in self._pending.get(uid, ()) if key.endswith("(mounting)")]
+        if mounting:
+            # It may yet be mounted: what was taken down now would come back.
+            raise OSError(f"volumes are still being mounted: {', '.join(mounting)}")
         views = directory / "volumes" / f"kubernetes.io~{_PLUGINS['image']}"
         names = sorted(views.iterdir()) if views.is_dir() else []
         await asyncio.to_thread(remove_pod_volumes, directory)

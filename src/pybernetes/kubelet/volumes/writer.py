@@ -7,6 +7,7 @@ Layout and order of steps are upstream's (``pkg/volume/util/atomic_writer.go``):
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -17,6 +18,7 @@ from pathlib import Path
 from .payload import Payload
 
 DATA, DATA_TEMPORARY = "..data", "..data_tmp"
+_OWN = re.compile(r"\.\.\d{4}_\d\d_\d\d_\d\d_\d\d_\d\d\.\d+")
 
 
 def write_atomically(target: Path, payload: Payload, now: float, prepare: Callable[[Path], None]) -> bool:
@@ -61,7 +63,9 @@ def _current(link: Path) -> str | None:
         name = os.readlink(link)
     except OSError:
         return None
-    return name if "/" not in name and (link.parent / name).is_dir() else None
+    # Only a directory of our own making: what is not shown any more is removed with all that is in it.
+    own = _OWN.fullmatch(name) is not None and not (link.parent / name).is_symlink()
+    return name if own and (link.parent / name).is_dir() else None
 
 
 def _tops(payload: Payload) -> set[str]:
