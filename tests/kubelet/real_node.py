@@ -41,9 +41,9 @@ class RealNode(NodeInMemory):
         text = file.read_text() if file.exists() else ""
         return "".join(line.split(" ", 3)[3] + "\n" for line in text.splitlines())
 
-    async def until_logged(self, p, wanted: str) -> str:
-        async with self.clock.timeout(10):
-            while wanted not in (text := self.logs(p)):
+    async def until_logged(self, p, wanted: str, *, attempt: int = 0) -> str:
+        async with self.clock.timeout(90):
+            while wanted not in (text := self.logs(p, attempt=attempt)):
                 await self.clock.sleep(0.02)
         return text
 
@@ -104,7 +104,7 @@ async def leftovers(node: RealNode) -> list[str]:
     return found
 
 
-async def until_nothing_left(node: RealNode, timeout: float = 30.0) -> None:
+async def until_nothing_left(node: RealNode, timeout: float = 90.0) -> None:
     found = []
     try:
         async with node.clock.timeout(timeout):
@@ -118,7 +118,7 @@ async def remove_pods(node: RealNode) -> None:
     for p in (await node.client.list(PODS, "default"))["items"]:
         await node.client.delete(PODS, p["metadata"]["name"], "default", grace_period_seconds=1)
     for p in (await node.client.list(PODS, "default"))["items"]:
-        await node.until_gone(p["metadata"]["name"], timeout=60)
+        await node.until_gone(p["metadata"]["name"], timeout=90)
     await until_nothing_left(node)
 
 

@@ -491,7 +491,8 @@ def test_crash_back_off():
     # The clock was set back by a day: nobody waits longer than the delay.
     assert curve.remaining("k", 116, 116 - 86400) == (20, 20)
     assert curve.remaining("k", 1000, 1000) is None
-    assert [go_duration(s) for s in (10, 80, 300, 3661)] == ["10s", "1m20s", "5m0s", "1h1m1s"]
+    shown = ["0s", "100ms", "1.5s", "10s", "1m20s", "5m0s", "1h1m1s"]
+    assert [go_duration(s) for s in (0, 0.1, 1.5, 10, 80, 300, 3661)] == shown
 
 
 def test_status_patches_are_small_and_leave_others_alone():

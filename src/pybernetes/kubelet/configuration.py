@@ -10,7 +10,8 @@ from typing import Any
 
 import yaml
 
-from ..api.quantity import QuantityError, quantity_value
+from ..api.quantity import BINARY_SI, QuantityError, format_quantity, quantity_value
+from .pod.restarts import go_duration
 from .settings import KubeletSettings
 
 
@@ -62,6 +63,7 @@ _NAMES = {
     "nodeStatusMaxImages": "node_status_max_images",
     "providerID": "provider_id",
     "shutdownGracePeriodCriticalPods": "shutdown_grace_period_critical_pods",
+    "shutdownGracePeriodByPodPriority": "shutdown_grace_period_by_pod_priority",
     "maxParallelImagePulls": "max_parallel_image_pulls",
 }
 _DURATIONS = frozenset(
@@ -79,7 +81,12 @@ _DURATIONS = frozenset(
     )
 )
 _PATHS = frozenset(("static_pod_path", "resolv_conf", "pod_logs_dir"))
-_TUPLES = frozenset(("cluster_dns", "allowed_unsafe_sysctls", "enforce_node_allocatable", "register_with_taints"))
+_TUPLES = frozenset(("cluster_dns", "allowed_unsafe_sysctls", "enforce_node_allocatable"))
+# Lists of objects: what each of them holds.
+_RECORDS: dict[str, dict[str, type]] = {
+    "register_with_taints": {"key": str, "value": str, "effect": str, "timeAdded": str},
+    "shutdown_grace_period_by_pod_priority": {"priority": int, "shutdownGracePeriodSeconds": int},
+}
 
 
 def _snake(name: str) -> str:
@@ -87,29 +94,100 @@ def _snake(name: str) -> str:
 
 
 def values_of(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that a KubeletConfiguration gives. What this kubelet has no use for is left out."""
+    """The settings that a KubeletConfiguration gives. What this kubelet has no use for is left out. Raises ConfigurationError."""
     if document.get("kind") != "KubeletConfiguration":
         raise ConfigurationError(f"kind is {document.get('kind')!r}, not KubeletConfiguration")
-    known = {f.name for f in fields(KubeletSettings)}
+    known = {f.name: str(f.type) for f in fields(KubeletSettings)}
     found: dict[str, Any] = {}
     for key, value in document.items():
         name = _NAMES.get(key) or _snake(key)
-        if name not in known or value is None:
-            continue
-        if name in _DURATIONS:
-            value = duration(value, key)
-        elif name in _PATHS:
-            value = Path(value) if value else None
-        elif name in _TUPLES:
-            value = tuple(value)
-        elif name == "container_log_max_size":
-            value = _size(value, key)
-        elif name == "eviction_soft_grace_period":
-            value = {k: duration(v, f"{key}.{k}") for k, v in value.items()}
-        found[name] = value
-    crash = (document.get("crashLoopBackOff") or {}).get("maxContainerRestartPeriod")
+        if name in known and name not in OWN and value is not None:
+            found[name] = _value(name, key, value, known[name])
+    crash = document.get("crashLoopBackOff")
     if crash is not None:
-        found["max_crash_backoff"] = duration(crash, "crashLoopBackOff.maxContainerRestartPeriod")
+        period = _checked(crash, Mapping, "crashLoopBackOff").get("maxContainerRestartPeriod")
+        if period is not None:
+            found["max_crash_backoff"] = duration(period, "crashLoopBackOff.maxContainerRestartPeriod")
+    return found
+
+
+def _checked(value: Any, kind: Any, where: str) -> Any:
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise ConfigurationError(f"{where}: {value!r} is not of the type that it should be")
+    return value
+
+
+def _value(name: str, key: str, value: Any, kind: str) -> Any:
+    """One field's value as a setting."""
+    if name in _DURATIONS:
+        return duration(value, key)
+    if name in _PATHS:
+        return Path(_checked(value, str, key)) if value else None
+    if name == "container_log_max_size":
+        return _size(value, key)
+    if name in _TUPLES:
+        return tuple(_checked(v, str, f"{key}[{n}]") for n, v in enumerate(_checked(value, list, key)))
+    if name in _RECORDS:
+        return tuple(_record(v, _RECORDS[name], f"{key}[{n}]") for n, v in enumerate(_checked(value, list, key)))
+    if name == "eviction_soft_grace_period":
+        return {k: duration(v, f"{key}.{k}") for k, v in _checked(value, Mapping, key).items()}
+    if kind.startswith("Mapping"):
+        return {k: _checked(v, str, f"{key}.{k}") for k, v in _checked(value, Mapping, key).items()}
+    return _checked(value, {"int": int, "bool": bool, "float": (int, float)}.get(kind, str), key)
+
+
+def _record(value: Any, kinds: Mapping[str, type], where: str) -> dict[str, Any]:
+    entry = _checked(value, Mapping, where)
+    return {k: _checked(entry[k], kind, f"{where}.{k}") for k, kind in kinds.items() if k in entry}
+
+
+# What belongs to this process and is no field of a KubeletConfiguration.
+OWN = frozenset(
+    (
+        "node_name",
+        "root_dir",
+        "container_logs_dir",
+        "node_ips",
+        "hostname_override",
+        "node_labels",
+        "hosts_file",
+        "register_schedulable",
+        "pod_infra_container_image",
+        "max_crash_backoff",
+    )
+)
+
+
+def field_name(setting: str) -> str:
+    """``image_gc_high_threshold`` -> ``imageGCHighThresholdPercent``."""
+    for name, known in _NAMES.items():
+        if known == setting:
+            return name
+    head, *rest = setting.split("_")
+    return head + "".join(w.capitalize() for w in rest)
+
+
+def document_of(settings: KubeletSettings) -> dict[str, Any]:
+    """The KubeletConfiguration that these settings are: what ``/configz`` shows, and what ``values_of`` reads."""
+    found: dict[str, Any] = {"kind": "KubeletConfiguration", "apiVersion": "kubelet.config.k8s.io/v1beta1"}
+    for entry in fields(KubeletSettings):
+        value = getattr(settings, entry.name)
+        if entry.name in OWN or value is None:
+            continue
+        if entry.name in _DURATIONS:
+            value = go_duration(value)
+        elif entry.name == "eviction_soft_grace_period":
+            value = {k: go_duration(v) for k, v in value.items()}
+        elif entry.name == "container_log_max_size":
+            value = format_quantity(value, BINARY_SI)
+        elif isinstance(value, Path):
+            value = str(value)
+        elif isinstance(value, tuple):
+            value = [dict(v) if isinstance(v, Mapping) else v for v in value]
+        elif isinstance(value, Mapping):
+            value = dict(value)
+        found[field_name(entry.name)] = value
+    found["crashLoopBackOff"] = {"maxContainerRestartPeriod": go_duration(settings.max_crash_backoff)}
     return found
 
 

@@ -166,7 +166,7 @@ class ImageManager:
         return self._info(found)
 
     def _info(self, image: Message) -> ImageInfo:
-        self.last_used[image["id"]] = self.clock.now()
+        self.last_used[image["id"]] = self.clock.monotonic()
         uid = image.get("uid")
         return ImageInfo(image["id"], uid.get("value", 0) if uid is not None else None, image.get("username", ""))
 

@@ -24,6 +24,7 @@ from . import linux, lookups
 from .allocation import Allocations
 from .blocking import OwnThreads
 from .cgroups import Cgroups
+from .configuration import document_of
 from .context import Context
 from .cri import CRIClient, CRIError
 from .images import ImageManager
@@ -528,7 +529,7 @@ class Kubelet:
         return lookups.find_sandbox(self, namespace, name, uid)
 
     def configz(self) -> dict[str, Any]:
-        return lookups.configz(self.settings)
+        return document_of(self.settings)
 
     def health(self) -> dict[str, str]:
         problem = self.cache.error or ("" if self.cache.healthy else "pleg was last seen active too long ago")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..api.errors import StatusError, bad_request, not_found
 from ..api.meta import Object, name_of, namespace_of, uid_of
@@ -20,7 +19,6 @@ from .pod.model import (
     uses_host_network,
 )
 from .pod.probing import View
-from .settings import KubeletSettings
 
 if TYPE_CHECKING:
     from .kubelet import Kubelet
@@ -172,23 +170,3 @@ def _stored_status(pod: Object, name: str) -> Object:
                 found: Object = entry
                 return found
     return {}
-
-
-# -- settings ------------------------------------------------------------------------------------------------------------
-
-
-def _camel(name: str) -> str:
-    first, *rest = name.split("_")
-    return first + "".join(w.capitalize() for w in rest)
-
-
-def configz(settings: KubeletSettings) -> dict[str, Any]:
-    found: dict[str, Any] = {"kind": "KubeletConfiguration", "apiVersion": "kubelet.config.k8s.io/v1beta1"}
-    for entry in fields(settings):
-        value = getattr(settings, entry.name)
-        if isinstance(value, Path):
-            value = str(value)
-        elif isinstance(value, tuple):
-            value = list(value)
-        found[_camel(entry.name)] = dict(value) if hasattr(value, "keys") else value
-    return {"kubeletconfig": found}

@@ -119,7 +119,7 @@ class Prober:
                 await self._wait(worker, self._rng.random() * min(1.0, state.period))
             while True:
                 pod, view, address = self._host.probe_view(uid, name)
-                step = state.step(view, self._clock.now())
+                step = state.step(view, self._clock.now(), self._clock.monotonic())
                 self._note(uid, state)
                 if step.stop:
                     return
@@ -127,7 +127,7 @@ class Prober:
                     await self._wait(worker, step.wait)
                     continue
                 result = await self._probe(state, pod, name, view.container_id, address)
-                if state.record(result, self._clock.now()):
+                if state.record(result, self._clock.monotonic()):
                     self._note(uid, state)
         finally:
             self._results[state.kind].pop(state.container_id, None)

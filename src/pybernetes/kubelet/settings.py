@@ -82,6 +82,8 @@ class KubeletSettings:
     eviction_pressure_transition_period: float = 300.0
     shutdown_grace_period: float = 0.0
     shutdown_grace_period_critical_pods: float = 0.0
+    shutdown_grace_period_by_pod_priority: tuple[Mapping[str, int], ...] = ()
+    """``priority`` and ``shutdownGracePeriodSeconds`` of each class, in place of the two before."""
 
     @property
     def pods_dir(self) -> Path:

@@ -11,7 +11,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from pybernetes.concurrency import VirtualClock
-from pybernetes.kubelet.configuration import _NAMES
+from pybernetes.kubelet.configuration import OWN, field_name
 from pybernetes.kubelet.meters import FAMILIES, Meters
 from pybernetes.kubelet.settings import KubeletSettings
 from pybernetes.kubelet.stats import figures
@@ -281,13 +281,7 @@ def test_metrics_and_settings_stand_in_the_docs():
 
 def _configuration_fields():
     """Names of a KubeletConfiguration that reach a setting."""
-    by_setting = {setting: name for name, setting in _NAMES.items()}
-    own = {"node_name", "root_dir", "container_logs_dir", "node_ips", "hostname_override", "node_labels", "port", "hosts_file",
-           "register_schedulable", "pod_infra_container_image", "max_crash_backoff"}  # fmt: skip
-    for setting in (f.name for f in fields(KubeletSettings)):
-        if setting not in own:
-            head, *rest = setting.split("_")
-            yield by_setting.get(setting, head + "".join(w.capitalize() for w in rest))
+    return [field_name(f.name) for f in fields(KubeletSettings) if f.name not in OWN | {"port"}]
 
 
 def test_text_format():

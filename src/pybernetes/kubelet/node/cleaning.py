@@ -89,7 +89,7 @@ class Cleaner:
     # -- images ----------------------------------------------------------------------------------------------------
 
     async def records(self) -> list[ImageRecord]:
-        now, found = self._clock.now(), []
+        now, found = self._clock.monotonic(), []
         for image in await self._context.cri.list_images():
             identity = image["id"]
             seen = self._first_seen.setdefault(identity, now)
@@ -102,14 +102,14 @@ class Cleaner:
 
     def _in_use(self) -> set[str]:
         used = {c.image_ref for p in self._cache.pods.values() for c in p.containers}
-        now = self._clock.now()
+        now = self._clock.monotonic()
         for identity in used:
             self._images.last_used[identity] = now
         return used
 
     async def images(self) -> None:
         settings = self._context.settings
-        records, used, now = await self.records(), self._in_use(), self._clock.now()
+        records, used, now = await self.records(), self._in_use(), self._clock.monotonic()
         await self._remove(images_too_old(records, used, now, maximum_age=settings.image_maximum_gc_age))
         available, capacity = await self.image_disk()
         high, low = settings.image_gc_high_threshold, settings.image_gc_low_threshold
@@ -125,7 +125,7 @@ class Cleaner:
     async def free_all(self) -> None:
         """Removes every image that is not in use (under disk pressure)."""
         records, used = await self.records(), self._in_use()
-        await self._remove(images_to_free(records, used, 1 << 62, self._clock.now(), minimum_age=0))
+        await self._remove(images_to_free(records, used, 1 << 62, self._clock.monotonic(), minimum_age=0))
 
     async def _remove(self, chosen: list[ImageRecord]) -> None:
         for image in chosen:

@@ -72,7 +72,7 @@ class Evictor:
         pods = self._host.active_pods()
         self._leaving &= {uid_of(p) for p in pods}
         observations = await self.observe(len(pods))
-        decision = self._state.decide(observations, self._clock.now())
+        decision = self._state.decide(observations, self._clock.monotonic())
         self._host.set_pressures(decision.conditions)
         if await self._over_limits(pods):
             return True

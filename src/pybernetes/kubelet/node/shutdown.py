@@ -21,6 +21,7 @@ log = logger("kubelet.shutdown")
 REASON, MESSAGE = "Terminated", "Pod was terminated in response to imminent node shutdown."
 REJECT_REASON, REJECT_MESSAGE = "NodeShutdown", "Pod was rejected as the node is shutting down."
 NOT_READY = "node is shutting down"
+SYSTEM_CRITICAL = 2_000_000_000
 
 
 class ShutdownHost(Protocol):
@@ -31,12 +32,26 @@ class ShutdownHost(Protocol):
     def disrupt(self, pod: Object, condition: Object) -> None: ...
 
 
-def groups(pods: Sequence[Object], settings: KubeletSettings) -> list[tuple[list[Object], float]]:
-    """Pods that end together, with the time they have: ordinary ones, then critical ones."""
-    critical = [p for p in pods if is_critical(p)]
-    ordinary = [p for p in pods if not is_critical(p)]
+def classes(settings: KubeletSettings) -> list[tuple[int, float]]:
+    """(least priority, seconds) of the pods that end together, the least important first."""
+    given = settings.shutdown_grace_period_by_pod_priority
+    if given:
+        return sorted((int(c["priority"]), float(c["shutdownGracePeriodSeconds"])) for c in given)
     last = settings.shutdown_grace_period_critical_pods
-    return [(ordinary, max(0.0, settings.shutdown_grace_period - last)), (critical, last)]
+    return [(0, max(0.0, settings.shutdown_grace_period - last)), (SYSTEM_CRITICAL, last)]
+
+
+def groups(pods: Sequence[Object], settings: KubeletSettings) -> list[tuple[list[Object], float]]:
+    """The pods by class: each is in the class of the greatest priority that is not above its own, else in the first."""
+    known = classes(settings)
+    found: list[tuple[list[Object], float]] = [([], seconds) for _, seconds in known]
+    for pod in pods:
+        priority = int(pod["spec"].get("priority") or 0)
+        if not settings.shutdown_grace_period_by_pod_priority and is_critical(pod):
+            priority = SYSTEM_CRITICAL
+        index = max((n for n, (least, _) in enumerate(known) if priority >= least), default=0)
+        found[index][0].append(pod)
+    return found
 
 
 class Shutdown:
@@ -46,7 +61,7 @@ class Shutdown:
 
     @property
     def configured(self) -> bool:
-        return self._settings.shutdown_grace_period > 0
+        return any(seconds > 0 for _, seconds in classes(self._settings))
 
     async def begin(self) -> None:
         """Ends all pods within the configured time. Returns when they have ended or the time is over."""

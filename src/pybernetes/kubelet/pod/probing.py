@@ -52,6 +52,7 @@ class ProbeState:
         self._last = ""
         self._run = 0
         self._hold = False
+        self._first_due: float | None = None
         self._next_due = 0.0
 
     @property
@@ -62,7 +63,8 @@ class ProbeState:
     def timeout(self) -> float:
         return float(self.spec.get("timeoutSeconds") or 1)
 
-    def step(self, view: View, now: float) -> Step:
+    def step(self, view: View, now: float, moment: float) -> Step:
+        """``now`` is the wall clock's, like the container's start; ``moment`` is of the clock that nobody sets."""
         if view.terminal:
             return Step(stop=True)
         if not view.container_id:
@@ -81,15 +83,16 @@ class ProbeState:
             return Step(stop=True)
         if view.started == (self.kind == STARTUP):
             return Step()
-        first = view.started_at + float(self.spec.get("initialDelaySeconds") or 0)
-        due = max(first, self._next_due)
-        # A clock that was set back must not silence the probe for longer than its delay or period.
-        wait = min(due - now, max(self.period, first - view.started_at))
+        if self._first_due is None:
+            age = max(0.0, now - view.started_at)
+            self._first_due = moment + float(self.spec.get("initialDelaySeconds") or 0) - age
+        wait = max(self._first_due, self._next_due) - moment
         return Step(wait=wait) if wait > 0 else Step(probe=True)
 
     def _begin(self, view: View) -> None:
         self.container_id = view.container_id
-        self._hold, self._run, self._last, self._next_due = False, 0, "", 0.0
+        self._hold, self._run, self._last = False, 0, ""
+        self._first_due, self._next_due = None, 0.0
         self.result = _INITIAL[self.kind]
         if (self.kind == READINESS and view.was_ready) or (self.kind == STARTUP and view.started):
             self.result = SUCCESS
@@ -98,9 +101,9 @@ class ProbeState:
         init = any(c.get("name") == self._container["name"] for c in self._pod["spec"].get("initContainers") or ())
         return should_restart(self._container, self._pod, exit_code) or (init and is_sidecar(self._container))
 
-    def record(self, result: str | None, now: float) -> bool:
+    def record(self, result: str | None, moment: float) -> bool:
         """Takes a result (None: the probe itself failed, which says nothing). True where ``result`` has changed."""
-        self._next_due = now + self.period
+        self._next_due = moment + self.period
         if result is None:
             return False
         if result == self._last:

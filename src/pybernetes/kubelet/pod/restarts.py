@@ -14,6 +14,9 @@ BASE, MAXIMUM = 10.0, 300.0
 class _Entry:
     delay: float
     updated: float
+    ahead: float | None = None
+    """An end that lies in the future (the clock was set back since), and ``seen``: when that was found."""
+    seen: float = 0.0
 
 
 class CrashBackoff:
@@ -28,9 +31,13 @@ class CrashBackoff:
         entry = self._entries.get(key)
         if entry is None or ended - entry.updated > 2 * self._maximum:
             return None
+        if ended > now:
+            # A clock that was set back must not make anybody wait longer than the delay.
+            if entry.ahead != ended:
+                entry.ahead, entry.seen = ended, now
+            ended = entry.seen
         left = ended + entry.delay - now
-        # A clock that was set back must not make anybody wait longer than the delay.
-        return (min(left, entry.delay), entry.delay) if left > 0 else None
+        return (left, entry.delay) if left > 0 else None
 
     def next(self, key: str, ended: float, now: float) -> None:
         """Notes a start after an end at ``ended``: the next delay is longer."""
@@ -47,12 +54,10 @@ class CrashBackoff:
 
 
 def go_duration(seconds: float) -> str:
-    """``10s``, ``1m20s``, ``5m0s``: as Go prints a duration of whole seconds."""
-    whole = int(seconds)
-    if whole < 60:
-        return f"{whole}s"
-    minutes, rest = divmod(whole, 60)
-    if minutes < 60:
-        return f"{minutes}m{rest}s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}h{minutes}m{rest}s"
+    """``100ms``, ``10s``, ``1m20s``, ``2h0m0s``: as Go prints a duration."""
+    if 0 < seconds < 1:
+        return f"{round(seconds * 1000)}ms"
+    minutes, text = int(seconds // 60), f"{seconds % 60:g}s"
+    if minutes:
+        text = f"{minutes % 60}m{text}"
+    return f"{minutes // 60}h{text}" if minutes >= 60 else text

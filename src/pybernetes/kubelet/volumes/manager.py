@@ -184,11 +184,16 @@ class VolumeManager:
         return Mounted(target, read_only=True, managed=True)
 
     def _empty(self, target: Path, source: Mapping[str, Any], limit: int, pod: Object) -> Mounted:
-        fresh = not target.exists()
+        # Upstream's mark (and place) of a volume that was made whole; what lies in memory is lost with the mount.
+        mark = self._settings.pod_dir(uid_of(pod)) / "plugins/kubernetes.io~empty-dir" / target.name / "ready"
+        if mark.exists() and target.is_dir() and (not source.get("medium") or linux.is_mount_point(target)):
+            return Mounted(target, managed=True)
         mounted = empty_dir(target, source, limit)
         group = (pod["spec"].get("securityContext") or {}).get("fsGroup")
-        if group is not None and fresh:
+        if group is not None:
             set_group(target, group)
+        mark.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
+        mark.touch()
         return mounted
 
     async def _claim(self, pod: Object, name: str, read_only: bool, owner: Object | None) -> Mounted:

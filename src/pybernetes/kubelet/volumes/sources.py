@@ -44,7 +44,10 @@ def mount_tmpfs(target: Path, size: int, *, mode: int | None = None) -> None:
 
 
 def empty_dir(target: Path, source: Mapping[str, Any], memory_limit: int) -> Mounted:
-    """``memory_limit``: the most that a memory-backed volume may take (what the pod itself may use)."""
+    """``memory_limit``: the most that a memory-backed volume may take (what the pod itself may use).
+
+    Called once for a volume: from then on it is the pod's, with the mode that the pod gives it.
+    """
     target.mkdir(parents=True, exist_ok=True)
     medium = source.get("medium") or ""
     if medium == "Memory":
