@@ -133,9 +133,14 @@ def machine_for(settings: KubeletSettings, boot: str = "boot-1") -> Machine:
 
 
 @asynccontextmanager
-async def running_kubelet(cluster: Cluster, runtime: FakeRuntime, settings: KubeletSettings, boot: str = "boot-1"):
+async def running_kubelet(
+    cluster: Cluster, runtime: FakeRuntime, settings: KubeletSettings, boot: str = "boot-1", *, cut: bool = False
+):
+    """``cut``: without an API server; then it is not waited for until it is ready."""
     client = cluster.client_as("system:node:node", ("system:nodes",))
-    client.transport = Wire(client.transport)  # type: ignore[assignment]
+    client.transport = wire = Wire(client.transport)  # type: ignore[assignment]
+    if cut:
+        wire.down.set()
     kubelet = Kubelet(
         settings,
         client,
@@ -149,7 +154,8 @@ async def running_kubelet(cluster: Cluster, runtime: FakeRuntime, settings: Kube
     task = asyncio.get_running_loop().create_task(kubelet.run())
     try:
         waiting = asyncio.get_running_loop().create_task(kubelet.ready.wait())
-        await asyncio.wait((task, waiting), return_when=asyncio.FIRST_COMPLETED)
+        if not cut:
+            await asyncio.wait((task, waiting), return_when=asyncio.FIRST_COMPLETED)
         if task.done():
             task.result()
         yield kubelet
@@ -158,11 +164,14 @@ async def running_kubelet(cluster: Cluster, runtime: FakeRuntime, settings: Kube
             # It must never end by itself: what ended it is what the test should show.
             task.result()
         task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        waiting.cancel()
+        await asyncio.gather(task, waiting, return_exceptions=True)
 
 
-def in_memory(test, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script=None, **settings: Any) -> None:
-    """Runs ``test(node)`` against a kubelet whose clock jumps."""
+def in_memory(
+    test, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script=None, *, started: bool = True, **settings: Any
+) -> None:
+    """Runs ``test(node)`` against a kubelet whose clock jumps; where it is not ``started``, the test starts it."""
     for name in ("make_shared", "mount", "unmount"):
         monkeypatch.setattr(linux, name, lambda *args, **kwargs: None)
     monkeypatch.setattr(linux, "is_mount_point", lambda path: False)
@@ -175,6 +184,9 @@ def in_memory(test, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script=None
         ) as cluster:
             runtime = FakeRuntime(clock, script)
             runtime.has_image("app:1", "app:2")
+            if not started:
+                await test(NodeInMemory(cluster, runtime, None))  # type: ignore[arg-type]
+                return
             async with running_kubelet(cluster, runtime, settings_in(tmp_path, **settings)) as kubelet:
                 await cluster.wait_for(NODES, "node", lambda n: True)
                 await test(NodeInMemory(cluster, runtime, kubelet))

@@ -18,6 +18,7 @@ from pybernetes.api.resources import CONFIG_MAPS, NODES, PODS
 from pybernetes.concurrency import RealClock
 from pybernetes.kubelet import cgroups, linux
 from pybernetes.kubelet.containerd import shims_of
+from pybernetes.kubelet.stats import source
 from pybernetes.kubelet.volumes import manager
 from pybernetes.testing.cluster import start_cluster
 
@@ -101,19 +102,24 @@ def shim_of(node, created) -> int:
 
 
 @pytest.mark.parametrize("ending", [signal.SIGCONT, signal.SIGKILL])
-async def test_a_hung_shim_holds_only_its_own_pod(node, ending):
+async def test_a_hung_shim_holds_only_its_own_pod(node, ending, monkeypatch):
+    monkeypatch.setattr(source, "RUNTIME_PATIENCE", 0.5)
     stuck = await node.create(pod(shell(FOREVER), meta=named("stuck")))
     await node.until(ready, "stuck", timeout=90)
     shim = shim_of(node, stuck)
     os.kill(shim, signal.SIGSTOP)
     try:
         await node.client.delete(PODS, "stuck", "default", grace_period_seconds=1)
-        await node.create(pod(shell(FOREVER), meta=named("other")))
+        limit = {"limits": {"ephemeral-storage": "1Gi"}}
+        await node.create(pod(shell(FOREVER, resources=limit), meta=named("other")))
         await node.until(ready, "other", timeout=90)
-        await node.client.delete(PODS, "other", "default", grace_period_seconds=1)
-        await node.until_gone("other", timeout=90)
         assert (await node.pod("stuck"))["metadata"]["deletionTimestamp"]
         assert node.kubelet.not_ready() == []
+        async with node.clock.timeout(30):
+            # containerd asks every shim for what its containers use: eviction must not wait for the answer.
+            assert await node.kubelet.evictor.look() is False
+        await node.client.delete(PODS, "other", "default", grace_period_seconds=1)
+        await node.until_gone("other", timeout=90)
     finally:
         os.kill(shim, ending)
     await node.until_gone("stuck", timeout=90)

@@ -1,16 +1,20 @@
 """Faults on a virtual clock: where waiting is the point (an API server away, clocks that jump, delays that double)."""
 
+import os
+
 import pytest
 
 from pybernetes.api.meta import is_condition_true
-from pybernetes.api.resources import LEASES, NODES, PODS
+from pybernetes.api.resources import LEASES, NODES, PODS, PRIORITY_CLASSES
 from pybernetes.api.times import parse_time
+from pybernetes.kubelet.node import evicting
+from pybernetes.kubelet.node.cleaning import Cleaner
 from pybernetes.kubelet.node.shutdown import classes, groups
 from pybernetes.kubelet.settings import KubeletSettings
 
 from .builders import container, pod
 from .fake_runtime import Program
-from .node_in_memory import in_memory, running_kubelet
+from .node_in_memory import in_memory, running_kubelet, settings_in
 
 
 @pytest.fixture
@@ -147,6 +151,86 @@ def test_pods_created_and_deleted_while_the_api_server_was_away(play):
         assert is_condition_true(await node.client.get(NODES, "node"), "Ready")
 
     play(test)
+
+
+def test_static_pods_run_without_an_api_server(play, tmp_path):
+    """One of them may be the API server itself; their mirrors come with it."""
+    manifests = tmp_path / "manifests"
+    manifests.mkdir()
+    text = "apiVersion: v1\nkind: Pod\nmetadata: {name: web}\nspec:\n  containers: [{name: c, image: 'app:1'}]\n"
+    (manifests / "web.yaml").write_text(text)
+
+    async def test(node):
+        settings = settings_in(tmp_path, static_pod_path=manifests)
+        async with running_kubelet(node.cluster, node.runtime, settings, cut=True) as node.kubelet:
+            await node.clock.sleep(30)
+            assert [c.state for c in node.runtime.of("c")] == ["CONTAINER_RUNNING"]
+            node.mend()
+            await node.until(ready, "web-node", timeout=90)
+            assert len(node.runtime.of("c")) == 1
+
+    play(test, started=False)
+
+
+def test_of_pods_found_all_at_once_the_important_ones_get_their_room_first(play, tmp_path):
+    async def test(node):
+        meta = {"name": "high"}
+        high = {"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": meta, "value": 1000}
+        await node.client.create(PRIORITY_CLASSES, high)
+        big = {"requests": {"cpu": "3"}}
+        await node.create(pod(container("c", resources=big), meta={"name": "a-low"}))
+        await node.create(pod(container("c", resources=big), meta={"name": "b-high"}, priorityClassName="high"))
+        async with running_kubelet(node.cluster, node.runtime, settings_in(tmp_path)):
+            await node.until(ready, "b-high", timeout=60)
+            assert (await node.until_phase("Failed", "a-low", timeout=60))["status"]["reason"] == "OutOfcpu"
+
+    play(test, started=False)
+
+
+# -- pressure --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_soft_threshold_waits_and_gives_the_pod_time(play, monkeypatch):
+    free = {"bytes": 1 << 30}
+    monkeypatch.setattr(evicting, "meminfo", lambda: {"MemAvailable": free["bytes"], "MemTotal": 8 << 30})
+
+    async def test(node):
+        await node.create(pod(container("c")))
+        await node.until(ready)
+        free["bytes"] = 10 << 20
+        await node.clock.sleep(45)
+        assert ready(await node.pod())
+        assert is_condition_true(await node.client.get(NODES, "node"), "MemoryPressure")
+        evicted = await node.until_phase("Failed", timeout=60)
+        assert evicted["status"]["reason"] == "Evicted"
+        assert node.runtime.asked("StopContainer") == ["StopContainer c 5"]
+
+    soft = {"memory.available": "100Mi"}
+    grace = {"memory.available": 60.0}
+    play(test, eviction_soft=soft, eviction_soft_grace_period=grace, eviction_max_pod_grace_period=5)
+
+
+def test_images_go_when_the_disk_is_full(play, monkeypatch):
+    disk = {"free": 50}
+
+    async def file_system(self):
+        return os.statvfs_result((1, 1, 100, disk["free"], disk["free"], 0, 0, 0, 0, 255))
+
+    monkeypatch.setattr(Cleaner, "image_file_system", file_system)
+
+    async def test(node):
+        node.runtime.has_image("unused:1")
+        node.runtime.images["unused:1"]["size"] = 30
+        await node.create(pod(container("c", "app:1")))
+        await node.until(ready)
+        await node.clock.sleep(700)
+        assert node.runtime.asked("RemoveImage") == []
+        disk["free"] = 5
+        await node.clock.sleep(301)
+        # The one that nobody has used for longest is enough.
+        assert node.runtime.asked("RemoveImage") == ["RemoveImage sha256:app:2"]
+
+    play(test, image_gc_high_threshold=90, image_gc_low_threshold=80)
 
 
 # -- clocks ----------------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import pytest
 
 from pybernetes.api.meta import uid_of
 from pybernetes.api.resources import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, PODS
+from pybernetes.concurrency import RealClock
 
 from .builders import pod
 from .real_node import FOREVER, ready, real_node, shell
@@ -241,22 +242,31 @@ async def test_a_container_is_restarted_by_its_own_rules(node):
     assert (statuses["once"]["restartCount"], statuses["once"]["state"]["terminated"]["exitCode"]) == (0, 3)
 
 
+class Ahead(RealClock):
+    def __init__(self, turn: int) -> None:
+        super().__init__()
+        self._turn = turn
+
+    def now(self) -> float:
+        return super().now() + 10.0 * self._turn
+
+
 async def test_logs_are_rotated_and_the_runtime_writes_on(tmp_path):
-    async with real_node(tmp_path, container_log_max_size=20_000, container_log_max_files=3) as node:
+    async with real_node(tmp_path, container_log_max_size=4_000, container_log_max_files=3) as node:
         line = "x" * 100
         created = await node.create(
-            pod(shell(f"n=0; while true; do n=$((n+1)); echo $n {line}; sleep 0.003; done", "c"))
+            pod(shell(f"n=0; while true; do n=$((n+1)); echo $n {line}; sleep 0.002; done", "c"))
         )
         await node.until(ready, timeout=90)
         meta = created["metadata"]
         directory = node.kubelet.settings.pod_logs_dir / f"default_p_{meta['uid']}" / "c"
-        for _ in range(4):
+        for turn in range(4):
+            # Names of rotated files end in the second.
+            node.kubelet.cleaner._clock = Ahead(turn)
             async with node.clock.timeout(90):
-                while (directory / "0.log").stat().st_size < 20_000:
+                while (directory / "0.log").stat().st_size < 4_000:
                     await node.clock.sleep(0.05)
             await node.kubelet.cleaner.logs()
-            # Names of rotated files end in the second.
-            await node.clock.sleep(1.1)
         names = sorted(f.name for f in directory.iterdir())
         assert len(names) == 3 and names[0] == "0.log" and names[1].endswith(".gz") and not names[2].endswith(".gz")
         packed = gzip.decompress((directory / names[1]).read_bytes())

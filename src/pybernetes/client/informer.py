@@ -12,6 +12,7 @@ import asyncio
 import random
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import aclosing
+from typing import Any
 
 from ..api.errors import StatusError
 from ..api.meta import Object, is_deleting, key_of, namespace_of, resource_version_of, uid_of
@@ -102,10 +103,11 @@ class Informer:
 
     # -- setting up ------------------------------------------------------------------------------------------------
 
-    def add_handler(self, handler: Handler) -> None:
-        """Told of every change from now on, and of what is known already as ADDED."""
+    def add_handler(self, handler: Handler, *, order: Callable[[Object], Any] | None = None) -> None:
+        """Told of every change from now on, and of what is known already as ADDED (by the key ``order``)."""
         self._handlers.append(handler)
-        for obj in list(self._objects.values()):
+        known = list(self._objects.values())
+        for obj in known if order is None else sorted(known, key=order):
             handler(ADDED, None, obj)
 
     def remove_handler(self, handler: Handler) -> None:

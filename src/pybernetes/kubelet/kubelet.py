@@ -37,7 +37,7 @@ from .node.shutdown import NOT_READY, REJECT_MESSAGE, REJECT_REASON, Shutdown, i
 from .objects import ObjectCache
 from .orphans import pod_from_runtime
 from .pod import lifecycle
-from .pod.admission import Rejection, admit, victims
+from .pod.admission import Rejection, admission_order, admit, victims
 from .pod.lifecycle import Stage
 from .pod.model import is_critical, is_mirror
 from .pod.naming import parse_resolv_conf
@@ -213,12 +213,12 @@ class Kubelet:
             await self.clock.sleep(0.02)
         await self.cache.relist()
         group.create_task(self.cache.run())
-        if self._services is not None and self._informer is not None:
-            await self._services.wait_synced()
-            if self._nodes is not None:
-                await self._nodes.wait_synced()
-            self._informer.add_handler(self._pod_event)
+        # Static pods need no API server: one of them may be it.
         group.create_task(self.static.run())
+        if self._services is not None and self._nodes is not None and self._informer is not None:
+            for informer in (self._services, self._nodes, self._informer):
+                await informer.wait_synced()
+            self._informer.add_handler(self._pod_event, order=admission_order)
         self.ready.set()
         group.create_task(self._housekeeping())
         group.create_task(self.cleaner.run())

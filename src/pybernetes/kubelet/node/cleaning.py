@@ -134,11 +134,14 @@ class Cleaner:
 
     async def image_disk(self) -> tuple[int, int]:
         """(available, capacity) in bytes of the file system that holds the images."""
+        status = await self.image_file_system()
+        return status.f_bavail * status.f_frsize, status.f_blocks * status.f_frsize
+
+    async def image_file_system(self) -> os.statvfs_result:
         info = await self._context.cri.image_fs_info()
         usage = info.get("image_filesystems") or [{}]
         path = (usage[0].get("fs_id") or {}).get("mountpoint") or str(self._context.settings.root_dir)
-        status = os.statvfs(path if os.path.exists(path) else self._context.settings.root_dir)
-        return status.f_bavail * status.f_frsize, status.f_blocks * status.f_frsize
+        return os.statvfs(path if os.path.exists(path) else self._context.settings.root_dir)
 
     def _tell_full(self, need: int, freed: int) -> None:
         if self._context.recorder is None:

@@ -85,18 +85,21 @@ class Evictor:
     async def observe(self, pods: int) -> dict[str, Observation]:
         root = self._context.settings.root_dir
         disk = os.statvfs(root if root.exists() else Path("/"))
-        images = await self._cleaner.image_disk()
+        images = await self._cleaner.image_file_system()
         info = meminfo()
         maximum = int(Path("/proc/sys/kernel/pid_max").read_text())
         running = int(Path("/proc/loadavg").read_text().split()[3].partition("/")[2])
-        return {
+        found = {
             eviction.MEMORY: Observation(info["MemAvailable"], info["MemTotal"]),
             eviction.NODEFS: Observation(disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize),
             eviction.NODEFS_INODES: Observation(disk.f_ffree, disk.f_files),
-            eviction.IMAGEFS: Observation(*images),
+            eviction.IMAGEFS: Observation(images.f_bavail * images.f_frsize, images.f_blocks * images.f_frsize),
+            eviction.IMAGEFS_INODES: Observation(images.f_ffree, images.f_files),
             eviction.PIDS: Observation(maximum - running, maximum),
-            **({} if disk.f_files else {eviction.NODEFS_INODES: Observation(1, 1)}),
         }
+        # A file system that does not count its inodes cannot run short of them.
+        uncounted = [n for n in (eviction.NODEFS_INODES, eviction.IMAGEFS_INODES) if not found[n].capacity]
+        return {signal: seen for signal, seen in found.items() if signal not in uncounted}
 
     async def _reclaim(self, decision: Decision) -> bool:
         """Frees what costs nobody anything first; True where that was enough."""

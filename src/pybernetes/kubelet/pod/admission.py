@@ -40,6 +40,11 @@ class Rejection:
     resources: tuple[str, ...] = ()
 
 
+def admission_order(pod: Object) -> tuple[int, str]:
+    """Of pods that are found all at once (the kubelet was away) the important ones get their room first, then the older ones."""
+    return -int(spec_of(pod).get("priority") or 0), (pod.get("metadata") or {}).get("creationTimestamp") or ""
+
+
 def admit(
     pod: Object, node: Object, others: Sequence[Object], *, allowed_sysctls: Sequence[str] = ()
 ) -> Rejection | None:

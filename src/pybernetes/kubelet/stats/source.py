@@ -34,6 +34,8 @@ _RATE_OVER = (1.0, 300.0)
 """Seconds between two readings that a CPU rate may be taken over."""
 _FIRST_RATE = 0.25
 _RUNTIME_KEPT = 10.0
+RUNTIME_PATIENCE = 10.0
+"""Seconds that the runtime has to say what containers use: eviction waits for it."""
 
 
 class Stats:
@@ -129,14 +131,16 @@ class Stats:
         now = self._clock.monotonic()
         if now - self._runtime_read_at < _RUNTIME_KEPT:
             return
+        # Also where it fails: a shim that hangs holds the runtime's answer, and who asks next must not wait for it as well.
+        self._runtime_read_at = now
+        cri = self._context.cri
         try:
             stats, store = await asyncio.gather(
-                self._context.cri.call("ListContainerStats"), self._context.cri.image_fs_info()
+                cri.call("ListContainerStats", timeout=RUNTIME_PATIENCE), cri.image_fs_info()
             )
         except CRIError:
             # What was known stays; the runtime's health is told elsewhere.
             return
-        self._runtime_read_at = now
         self._layers = {
             s["attributes"]["id"]: self._used(s["writable_layer"])
             for s in stats.get("stats", ())
