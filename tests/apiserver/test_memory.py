@@ -30,7 +30,7 @@ def census(server):
         "joined": sum(len(c.joined) for c in caches),
         "listeners": sum(len(c.listeners) for c in caches),
         "groups": sum(len(d.groups()) for d in server.hub.dispatchers.values()),
-        "metrics": len(list(server.metrics._lines())),
+        "metrics": len(list(server.metrics.lines())),
         "waiters": len(server.hub._waiters),
     }
 

@@ -83,6 +83,10 @@ class ResourceCache:
         self.horizon = 0
         """Every change with a greater revision is in the window."""
         self.count = 0
+        self.bytes = 0
+        """Of all objects as they are served."""
+        self.fillings = 0
+        """How often it was filled from the store."""
         self.changed = 0
         """The revision of the newest change."""
         self.listeners: list[Listener] = []
@@ -94,6 +98,11 @@ class ResourceCache:
         self.joined: dict[tuple[str, ...], tuple[int, bytes]] = {}
         self.coerce: Callable[[Object], None] | None = None
         """What has to be done to an object that was stored under an older schema (custom resources)."""
+
+    @property
+    def seen(self) -> int:
+        """How many changes came until now."""
+        return self.base + len(self.log)
 
     # -- filling ----------------------------------------------------------------------------------------------------
 
@@ -170,7 +179,7 @@ class ResourceCache:
         self._index.clear()
         self._alike.clear()
         self.joined.clear()
-        self.count = 0
+        self.count = self.bytes = 0
         self.base += len(self.log)
         self.log.clear()
         self._log_bytes = 0
@@ -253,7 +262,9 @@ class ResourceCache:
         if space is None:
             space = self.spaces[entry.namespace] = Space()
             bisect.insort(self._order, entry.namespace + "/")
-        if entry.name not in space.entries:
+        replaced = space.entries.get(entry.name)
+        self.bytes += len(entry.data) - (len(replaced.data) if replaced is not None else 0)
+        if replaced is None:
             names = space.names
             if names and names[-1] > entry.name:
                 bisect.insort(names, entry.name)
@@ -261,7 +272,7 @@ class ResourceCache:
                 names.append(entry.name)
             self.count += 1
         if self.indexed:
-            self._reindex(space.entries.get(entry.name), entry)
+            self._reindex(replaced, entry)
         space.entries[entry.name] = entry
 
     def _reindex(self, old: Entry | None, new: Entry | None) -> None:
@@ -283,6 +294,7 @@ class ResourceCache:
         if self.indexed:
             self._reindex(gone, None)
         self.count -= 1
+        self.bytes -= len(gone.data)
         del space.names[bisect.bisect_left(space.names, entry.name)]
         if not space.entries:
             del self.spaces[entry.namespace]
@@ -359,6 +371,7 @@ class ResourceCache:
     def validate_state(self) -> None:
         """Raises AssertionError where the parts do not agree."""
         assert self.count == sum(len(s.entries) for s in self.spaces.values())
+        assert self.bytes == sum(len(e.data) for s in self.spaces.values() for e in s.entries.values())
         assert self._order == sorted(f"{n}/" for n in self.spaces)
         for space in self.spaces.values():
             assert space.names == sorted(space.entries)

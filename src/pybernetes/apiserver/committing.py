@@ -17,6 +17,7 @@ from .encoding import Entry, encode_for_store
 from .hub import Hub, unavailable
 from .metadata import generate_name
 from .registry import Resource
+from .storagemetrics import CREATE, DELETE, UPDATE
 
 TryUpdate = Callable[[Object], Awaitable[Object]]
 """From the stored object (not to be changed) to the new one; called again where another writer was faster."""
@@ -59,7 +60,8 @@ class Committer:
             return cache.unversioned(key, encode_for_store(stored), stored)
         data = encode_for_store(stored)
         try:
-            revision = await self.hub.store.put(key, data, expected=0, note=stored, ttl=self.ttl_of(resource))
+            put = self.hub.store.put(key, data, expected=0, note=stored, ttl=self.ttl_of(resource))
+            revision = await self.hub.metrics.call(CREATE, cache.gvr, put)
         except RevisionMismatch:
             raise self._exists(resource, namespace, name) from None
         except StoreUnavailable as failure:
@@ -129,11 +131,10 @@ class Committer:
             try:
                 if removes and removable(stored, current):
                     # The last finalizer of an object under deletion is gone: this update is its deletion.
-                    await self.hub.store.delete(key, expected=entry.revision)
+                    await self.hub.metrics.call(DELETE, cache.gvr, self.hub.store.delete(key, expected=entry.revision))
                     return cache.entry_for(key, data, entry.revision, stored)
-                revision = await self.hub.store.put(
-                    key, data, expected=entry.revision, note=stored, ttl=self.ttl_of(resource)
-                )
+                put = self.hub.store.put(key, data, expected=entry.revision, note=stored, ttl=self.ttl_of(resource))
+                revision = await self.hub.metrics.call(UPDATE, cache.gvr, put)
             except RevisionMismatch as mismatch:
                 await self._catch_up(mismatch)
                 continue
@@ -153,7 +154,7 @@ class Committer:
         cache, gvr = resource.cache, resource.gvr
         key = cache.prefix + (f"{entry.namespace}/" if cache.namespaced else "") + entry.name
         try:
-            await self.hub.store.delete(key, expected=entry.revision)
+            await self.hub.metrics.call(DELETE, cache.gvr, self.hub.store.delete(key, expected=entry.revision))
         except RevisionMismatch as mismatch:
             await self._catch_up(mismatch)
             raise conflict(gvr.group, gvr.resource, entry.name) from None

@@ -98,6 +98,7 @@ def compose(store: Store, clock: Clock, rng: random.Random, options: Options) ->
     knowledge = RegistryKnowledge(server.registry)
     settings = {"rng": rng, "equivalents": knowledge.equivalents, "complete": knowledge.complete}
     settings |= {"resource_of_kind": knowledge.resource_of_kind, "schema_of": knowledge.schema_of}
+    settings["metrics"] = server.chain.metrics
     enabled = admission.enabled_names(options.enable_admission, options.disable_admission)
     settings |= configuration.settings_of(options.admission_file, enabled)
     settings |= options.admission_settings
@@ -157,6 +158,7 @@ def _follow_identities(
         return take
 
     authentication.tokens.revoked = revoked
+    server.metrics.gauges.append(authentication.metrics.lines)
     if authentication.issuers is not None:
         server.background.append(authentication.issuers.run)
         server.metrics.gauges.append(authentication.issuers.lines)

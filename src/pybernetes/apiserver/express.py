@@ -23,6 +23,7 @@ from .negotiation import PLAIN, negotiate
 from .registry import Resource
 from .rendering import GZIP_THRESHOLD
 from .request import Request, RequestInfo
+from .requestmetrics import RequestMetrics
 from .views import JsonView
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ class Pass:
     known: dict[str, Prepared] = field(default_factory=dict)
     """Its records, by what it reads."""
     generation: int = -1
+    counter: list[int] = field(default_factory=lambda: [0])
+    """Of its requests, for metrics."""
     flows: dict[tuple[str, GVR, str], Flow] = field(default_factory=dict)
     """Where its requests belong, as of one generation of the priority levels."""
 
@@ -66,7 +69,7 @@ class Express:
         self._server = server
         self._hub = server.hub
         self._clock = server.clock
-        self._table: dict[tuple[str, str, str], Resource] = {}
+        self._table: dict[tuple[str, str, str], _Readable] = {}
         self._generation = -1
         self._enabled = False
         self._records: ShortRecords | None = None
@@ -98,6 +101,7 @@ class Express:
             "gzip" in headers.get("accept-encoding", ""),
             request,
             auditor.client(request) if auditor is not None else b"",
+            counter=self._server.identities.known(request.user.name),
         )
 
     def _refresh(self) -> None:
@@ -106,7 +110,7 @@ class Express:
         self._generation = server.registry.generation
         self._enabled = server.store.single_writer
         self._table = {
-            (r.gvr.group, r.gvr.version, r.gvr.resource): r
+            (r.gvr.group, r.gvr.version, r.gvr.resource): _Readable(r, server.requests)
             for r in server.registry
             if r.dispatcher is not None and r.handler is None and _is_plain(r)
         }
@@ -117,7 +121,8 @@ class Express:
             self._refresh()
         if admitted.revocations != self._server.revocations:
             admitted.until = 0.0
-        if not self._enabled or admitted.until < self._clock.monotonic():
+        began = self._clock.monotonic()
+        if not self._enabled or admitted.until < began:
             return None
         path, mark, query = target.partition("?")
         if mark and query != "resourceVersion=0":
@@ -125,7 +130,8 @@ class Express:
         found = self._find(path)
         if found is None:
             return None
-        resource, namespace, name = found
+        readable, namespace, name = found
+        resource = readable.resource
         verdict = self._allowed("get" if name else "list", path, resource, namespace, name, admitted.user)
         if verdict is None:
             return None
@@ -143,12 +149,13 @@ class Express:
         )
         if marks is None:
             return None
-        scope = "resource" if name else "namespace" if namespace else "cluster"
-        self._count("GET" if name else "LIST", resource, scope)
         audit_id, now = self._server.next_audit_id(), self._clock.now()
         if record is not None:
             assert self._records is not None
             self._records.note(record, audit_id, now, None if verdict is UNASKED else verdict.reason)
+        admitted.counter[0] += 1
+        series = readable.get if name else readable.within if namespace else readable.all
+        series.read(self._clock.monotonic() - began, size)
         return _HEAD % (audit_id, self._server.date(now), marks, size), *body
 
     @staticmethod
@@ -186,7 +193,7 @@ class Express:
         record = admitted.known[target] = self._records.prepare(admitted.request, admitted.client, target)
         return record
 
-    def _find(self, path: str) -> tuple[Resource, str, str] | None:
+    def _find(self, path: str) -> tuple[_Readable, str, str] | None:
         """What a path names: a resource, a namespace or none, a name or none."""
         parts = path.split("/")
         if parts[1] == "api":
@@ -201,10 +208,10 @@ class Express:
             namespace = ""
         if len(rest) > 2 or not rest or not rest[-1]:
             return None
-        resource = self._table.get((group, version, rest[0]))
-        if resource is None or resource.pending is not None:
+        readable = self._table.get((group, version, rest[0]))
+        if readable is None or readable.resource.pending is not None:
             return None
-        return resource, namespace, rest[1] if len(rest) == 2 else ""
+        return readable, namespace, rest[1] if len(rest) == 2 else ""
 
     def _object(self, resource: Resource, namespace: str, name: str, admitted: Pass) -> tuple[bytes, ...] | None:
         entry = resource.cache.get(namespace, name)
@@ -222,6 +229,7 @@ class Express:
         kept = cache.joined.get((resource.json.key, namespace, "", "", ""))
         if kept is None or (admitted.gzip and kept[0] >= GZIP_THRESHOLD):
             return None  # the long way joins it, and keeps it
+        self._hub.metrics.from_cache(cache.gvr)
         return tuple(resource.json.list(self._hub.revision, "", None, kept[1]))
 
     def _allowed(
@@ -239,10 +247,19 @@ class Express:
         attributes = Attributes(user, verb, gvr.group, gvr.version, gvr.resource, "", namespace, name, path)
         return at_once(authorizer, attributes)
 
-    def _count(self, verb: str, resource: Resource, scope: str) -> None:
-        gvr, short = resource.gvr, self._server.metrics.short
-        key = (verb, gvr.group, gvr.version, gvr.resource, "", scope)
-        short[key] = short.get(key, 0) + 1
+
+class _Readable:
+    """A resource that can be read the short way, and how its reads are counted."""
+
+    __slots__ = ("all", "get", "resource", "within")
+
+    def __init__(self, resource: Resource, requests: RequestMetrics) -> None:
+        self.resource = resource
+        gvr = resource.gvr
+        self.get, self.within, self.all = (
+            requests.series((verb, gvr.group, gvr.version, gvr.resource, "", scope))
+            for verb, scope in (("GET", "resource"), ("LIST", "namespace"), ("LIST", "cluster"))
+        )
 
 
 def _is_plain(resource: Resource) -> bool:

@@ -116,24 +116,26 @@ async def _failure(check: Check) -> str | None:
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
-def version_document() -> bytes:
+def build_info() -> dict[str, str]:
+    """What ``/version`` says."""
     major, minor, _ = KUBERNETES_VERSION[1:].split(".")
     machine = platform.machine()
-    return orjson.dumps(
-        {
-            "major": major,
-            "minor": minor,
-            "emulationMajor": major,
-            "emulationMinor": minor,
-            "minCompatibilityMajor": major,
-            "minCompatibilityMinor": str(int(minor) - 1),
-            "gitVersion": KUBERNETES_VERSION,
-            "gitCommit": "",
-            "gitTreeState": "clean",
-            "buildDate": "1970-01-01T00:00:00Z",
-            "goVersion": f"python{platform.python_version()}",
-            "compiler": sys.implementation.name,
-            "platform": f"linux/{_ARCHITECTURES.get(machine, machine)}",
-        },
-        option=orjson.OPT_INDENT_2,
-    )
+    return {
+        "major": major,
+        "minor": minor,
+        "emulationMajor": major,
+        "emulationMinor": minor,
+        "minCompatibilityMajor": major,
+        "minCompatibilityMinor": str(int(minor) - 1),
+        "gitVersion": KUBERNETES_VERSION,
+        "gitCommit": "",
+        "gitTreeState": "clean",
+        "buildDate": "1970-01-01T00:00:00Z",
+        "goVersion": f"python{platform.python_version()}",
+        "compiler": sys.implementation.name,
+        "platform": f"linux/{_ARCHITECTURES.get(machine, machine)}",
+    }
+
+
+def version_document() -> bytes:
+    return orjson.dumps(build_info(), option=orjson.OPT_INDENT_2)

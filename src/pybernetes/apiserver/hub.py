@@ -13,6 +13,7 @@ from ..concurrency import Clock, logger
 from ..storage.contract import Compacted, Event, KeyValue, Page, Store, StoreError, StoreUnavailable
 from .cache import Fields, ResourceCache
 from .memory import give_back, unused
+from .storagemetrics import LIST, StorageMetrics
 from .watching import Dispatcher
 
 log = logger("apiserver.hub")
@@ -52,6 +53,7 @@ class Hub:
     def __init__(self, store: Store, clock: Clock) -> None:
         self.store = store
         self.clock = clock
+        self.metrics = StorageMetrics(clock.monotonic)
         self.revision = 0
         """Every write up to it is in the caches."""
         self.compacted = 0
@@ -102,12 +104,14 @@ class Hub:
         buffered = self._loading.setdefault(cache.prefix, [])
         try:
             items: list[KeyValue] = []
-            async for page in self._pages(cache.prefix):
+            async for page in self._pages(cache.prefix, gvr=cache.gvr):
                 items += page.items
                 revision = page.revision
+            self.metrics.listed(cache.gvr, len(items), len(items))
         finally:
             self._loading.pop(cache.prefix, None)
         cache.renew(items, revision)
+        cache.fillings += 1
         for event in buffered:
             if event.revision > revision:
                 cache.apply(event)
@@ -127,14 +131,16 @@ class Hub:
                     listed.append(item)
         for cache in caches:
             cache.load(found[cache.prefix], revision)
+            cache.fillings += 1
             for event in self._loading.pop(cache.prefix, ()):
                 if event.revision > revision:
                     cache.apply(event)
 
-    async def _pages(self, prefix: str, revision: int = 0) -> AsyncIterator[Page]:
+    async def _pages(self, prefix: str, revision: int = 0, gvr: GVR | None = None) -> AsyncIterator[Page]:
         after = ""
         while True:
-            page = await self.store.list(prefix, after=after, limit=self.PAGE, revision=revision)
+            read = self.store.list(prefix, after=after, limit=self.PAGE, revision=revision)
+            page: Page = await (self.metrics.call(LIST, gvr, read) if gvr is not None else read)
             revision = page.revision
             yield page
             if not page.remaining:
@@ -152,9 +158,11 @@ class Hub:
             dispatcher.close()
 
     async def _load(self, cache: ResourceCache, revision: int = 0) -> int:
-        async for page in self._pages(cache.prefix, revision):
+        async for page in self._pages(cache.prefix, revision, cache.gvr):
             revision = page.revision
             cache.load(page.items, revision)
+        cache.fillings += 1
+        self.metrics.listed(cache.gvr, cache.count, cache.count)
         return revision
 
     # -- running ----------------------------------------------------------------------------------------------------
@@ -214,6 +222,7 @@ class Hub:
             for dispatcher in list(self.dispatchers.values()):
                 page = await self.store.list(dispatcher.cache.prefix, revision=revision)
                 dispatcher.cache.reload(page.items, revision)
+                dispatcher.cache.fillings += 1
             self._advance(revision)
             self._cancel = self.store.watch(ROOT, revision, self._deliver, self._failed, self._advance)
         except StoreError as failure:

@@ -21,13 +21,14 @@ import orjson
 
 from ..api.errors import StatusError, bad_request, expired, method_not_supported, not_found
 from ..api.selectors import FieldSelector
-from ..storage.contract import Compacted, FutureRevision
+from ..storage.contract import Compacted, FutureRevision, Page
 from .cache import ResourceCache
 from .encoding import Entry
 from .hub import Hub, too_large_resource_version
 from .options import EXACT, ListOptions, list_options, parse_revision
 from .registry import Resource
 from .request import Request, RequestInfo, Response
+from .storagemetrics import LIST
 from .views import View
 from .watching import Scope, Watcher
 from .watching_converted import ConvertedWatch
@@ -110,6 +111,7 @@ class Reader:
             return await self._list_old(resource, view, info, options, token, exact)
         revision = exact or self._hub.revision
         scope = Scope(info.namespace, "", options.labels, options.fields)
+        self._hub.metrics.from_cache(cache.gvr, _index_of(cache, scope))
         if resource.versioning is not None and resource.versioning.asks:
             return await self._list_converted(resource, view, scope, options, token, revision)
         after = token.after if token is not None else ""
@@ -262,14 +264,17 @@ class Reader:
         after = cache.prefix + token.after if token is not None and token.after else ""
         scope = Scope(info.namespace, "", options.labels, options.fields)
         found: list[Entry] = []
+        looked_at = 0
         while True:
             limit = options.limit - len(found) if options.limit else 0
             try:
-                page = await self._hub.store.list(prefix, after=after, limit=limit, revision=revision)
+                read = self._hub.store.list(prefix, after=after, limit=limit, revision=revision)
+                page: Page = await self._hub.metrics.call(LIST, cache.gvr, read)
             except Compacted:
                 raise self._expired(token, info.namespace) from None
             except FutureRevision as failure:
                 raise too_large_resource_version(failure.requested, failure.current) from None
+            looked_at += len(page.items)
             entries = [cache.entry_for(kv.key, kv.value, kv.revision) for kv in page.items]
             if resource.versioning is not None and resource.versioning.asks:
                 entries = await resource.versioning.convert(entries)
@@ -277,6 +282,7 @@ class Reader:
             if not page.remaining or (options.limit and len(found) >= options.limit):
                 break
             after = page.items[-1].key
+        self._hub.metrics.listed(cache.gvr, looked_at, len(found))
         proceed, remaining = "", None
         if page.remaining:
             proceed = self._seal(_Token(page.items[-1].key[len(cache.prefix) :], revision), info.namespace)
@@ -354,6 +360,8 @@ class Reader:
             bookmarks=options.bookmarks,
             timeout=self._timeout(options),
             revision=lambda: hub.revision,
+            gvr=resource.gvr,
+            streamed=hub.metrics.streamed,
         )
         return Response(200, b"", view.stream_type, stream=watcher)
 
@@ -373,6 +381,12 @@ class Reader:
         stored = resource.conversion.fields
         named = (replace(r, field=stored.get(r.field, r.field)) for r in requirements)
         return replace(options, fields=FieldSelector(tuple(named)))
+
+
+def _index_of(cache: ResourceCache, scope: Scope) -> str:
+    """By which field the objects of a list are found, as upstream writes it; nothing where all are looked at."""
+    indexed = any(r.field == cache.indexed and not r.negated for r in scope.fields.requirements)
+    return f"f:{cache.indexed}" if indexed else ""
 
 
 def _answer(view: View, revision: int, proceed: str, remaining: int | None, items: bytes) -> Response:

@@ -68,6 +68,8 @@ class Request:
     """As it was sent, where that is not ``path``."""
     seat: Any = None
     """Its place among the requests under way (``fairness``)."""
+    waited: float = 0.0
+    """Seconds that it spent in a queue or that webhooks took."""
     _query: dict[str, list[str]] | None = None
 
     @property
@@ -150,3 +152,9 @@ def page_not_found() -> Response:
 
 
 Handler = Callable[[Request], Awaitable[Response]]
+
+
+def quote_warning(text: str) -> str:
+    """The quoted text of a Warning header: control characters dropped, bounded."""
+    clean = "".join(c for c in text if c.isprintable())[:4096]
+    return '"' + clean.replace("\\", "\\\\").replace('"', '\\"') + '"'

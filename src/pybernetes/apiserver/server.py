@@ -50,16 +50,19 @@ from .fairness.serving import RequestWork, limiter_of, upkeep_of
 from .fairness.upkeep import Upkeep
 from .health import POST_START_HOOKS, Check, Health, ping, version_document
 from .hub import Hub, storage_prefix, unavailable
+from .identitymetrics import ERROR, FAILURE, IdentityMetrics
 from .kinds import builtin_kind
 from .loopback import Loopback
-from .metrics import Metrics, gauge_lines
+from .metrics import Metrics
 from .negotiation import YAML
 from .nodeports import NodePorts
+from .processmetrics import process_lines
 from .reading import Reader
 from .registry import Registry, Resource
 from .rendering import Renderer, to_yaml
 from .repairing import ServiceRepair
-from .request import Handler, Request, RequestInfo, Response, page_not_found
+from .request import Handler, Request, RequestInfo, Response, page_not_found, quote_warning
+from .requestmetrics import Key, RequestMetrics, key_of
 from .routing import route
 from .services import ServiceResolver
 from .writing import Writer
@@ -107,7 +110,7 @@ class ApiServer:
         self.hub = Hub(store, clock)
         self.registry = Registry()
         self.committer = Committer(self.hub, clock, rng)
-        self.chain = AdmissionChain(self.config.admission)
+        self.chain = AdmissionChain(self.config.admission, clock.monotonic)
         self.reader = Reader(self.hub, rng)
         self.writer = Writer(self.committer, self.chain)
         self.deleter = Deleter(self.committer, self.chain, self.reader)
@@ -139,7 +142,12 @@ class ApiServer:
         self._bootstrap = Bootstrap(self.loopback, self.objects, store, clock, self.config)
         self._register_builtin()
         self.metrics = Metrics()
-        self.metrics.gauges += [self._storage_gauges, self.repair.lines]
+        self.requests = RequestMetrics(clock.monotonic)
+        self.identities = IdentityMetrics()
+        self.metrics.gauges += [self.requests.lines, self.identities.lines, self.chain.metrics.lines, self.repair.lines]
+        self.metrics.gauges.append(process_lines)
+        self.metrics.gauges.append(lambda: self.hub.metrics.lines(self.hub))
+        self.metrics.asked.append(lambda: self.hub.metrics.size_lines(self.store))
         self._limit_requests()
         self.express = Express(self)
         self.definitions = Definitions(self.registry, self.hub, self.objects, self.loopback, self.deleter, rng)
@@ -240,21 +248,6 @@ class ApiServer:
         for health in self.health:
             self.paths[health.path] = health.answer
             self.prefixes.append((health.path + "/", health.answer))
-
-    def _storage_gauges(self) -> Iterator[str]:
-        counts = [
-            ({"group": d.cache.gvr.group, "resource": d.cache.gvr.resource}, d.cache.count)
-            for d in self.hub.dispatchers.values()
-        ]
-        yield from gauge_lines("apiserver_resource_objects", "Objects in the store, by resource.", counts)
-        names = [({"resource": str(d.cache.gvr)}, d.cache.count) for d in self.hub.dispatchers.values()]
-        yield from gauge_lines("apiserver_storage_objects", "Objects in the store, by resource.", names)
-        watchers = [
-            ({"group": d.cache.gvr.group, "version": d.cache.gvr.version, "kind": d.cache.gvr.resource}, d.watching)
-            for d in self.hub.dispatchers.values()
-            if d.watching
-        ]
-        yield from gauge_lines("apiserver_registered_watchers", "Watchers, by resource.", watchers)
 
     def _address(self) -> str:
         return f"{self.config.advertise_address or '127.0.0.1'}:{self.config.secure_port}"
@@ -368,23 +361,26 @@ class ApiServer:
         audit_id = request.headers.get("audit-id") or self.next_audit_id().decode()
         request.audit["id"] = audit_id
         began = self.clock.monotonic()
-        kind = "readOnly" if request.method == "GET" else "mutating"
-        self.metrics.inflight[kind] += 1
+        peak = self.requests.inflight["readOnly" if request.method in ("GET", "HEAD") else "mutating"]
+        peak.begin(began)
         try:
             response = await self._guarded(request, audit_id)
         finally:
-            self.metrics.inflight[kind] -= 1
-        info = request.info
-        if info is not None:
-            dry_run = "All" if request.raw_query and "dryRun" in request.raw_query else ""
-            if info.is_resource and not self._serves(info):
-                info = RequestInfo(False, info.verb, "")  # paths are the client's choice, and each label stays for ever
-            self.metrics.observe(info, response.status, self.clock.monotonic() - began, dry_run)
+            peak.now -= 1
+        if request.info is not None:
+            self.requests.observe(request, response, self._key(request, request.info), began)
         return response
 
-    def _serves(self, info: RequestInfo) -> bool:
+    def _key(self, request: Request, info: RequestInfo) -> Key:
+        """How metrics name a request."""
+        if not info.is_resource:
+            return key_of(request, request.path in self.paths)
         resource = self.registry.lookup(info.group, info.version, info.resource)
-        return resource is not None and (not info.subresource or resource.subresource(info.subresource) is not None)
+        if resource is None or (info.subresource and resource.subresource(info.subresource) is None):
+            return key_of(request, False)
+        if resource.warning:
+            self.requests.deprecated(info.group, info.version, info.resource, info.subresource)
+        return key_of(request, True)
 
     async def _guarded(self, request: Request, audit_id: str) -> Response:
         """The answer with the marks that every answer has, recorded where requests are audited."""
@@ -415,13 +411,14 @@ class ApiServer:
     async def _answer(self, request: Request, received: float) -> Response:
         info = request.info = route(request)
         if request.user is ANONYMOUS:
-            request.user = await self.authenticate(request)
+            request.user = await self._identify(request)
         if self.auditor is not None:
             self.auditor.begin(request, received)
         if asks_to_impersonate(request.headers):
             await self._impersonate(request, info)
         refused = await self.limiter.enter(request, info)
         if refused is not None:
+            self.requests.terminated(self._key(request, info), refused.status)
             return refused
         seat = request.seat
         if seat is None:
@@ -445,6 +442,18 @@ class ApiServer:
         if not info.is_resource or request.path.startswith("//"):
             return await self._non_resource(request)
         return await self.answerer.answer(request, info)
+
+    async def _identify(self, request: Request) -> UserInfo:
+        """Raises StatusError 401."""
+        began = self.clock.monotonic()
+        try:
+            user = await self.authenticate(request)
+        except StatusError:
+            shown = request.credentials.client_certificate or "authorization" in request.headers
+            self.identities.refused(ERROR if shown else FAILURE, self.clock.monotonic() - began)
+            raise
+        self.identities.authenticated(user.name, self.clock.monotonic() - began)
+        return user
 
     async def authenticate(self, request: Request) -> UserInfo:
         """Raises StatusError 401."""
@@ -475,12 +484,13 @@ class ApiServer:
         authorizer = self.config.authorizer
         if authorizer is None:
             return
-        attributes = attributes_of(request, info)
+        attributes, began = attributes_of(request, info), self.clock.monotonic()
         if info.is_resource and not info.resource and SYSTEM_MASTERS not in request.user.groups:
             # /api/v1/namespaces/a//pods names a resource without letters, and no rule can be meant for that.
             verdict = NO_RESOURCE
         else:
             verdict = await authorizer.authorize(attributes)
+        self.identities.decided(verdict, self.clock.monotonic() - began)
         allowed = verdict.decision is Decision.ALLOW
         if self.auditor is not None:
             annotations = request.audit.setdefault("annotations", {})
@@ -583,9 +593,3 @@ def attributes_of(request: Request, info: RequestInfo) -> Attributes:
         user, info.verb, info.group, info.version, info.resource, info.subresource, info.namespace, info.name, info.path,
         fields, labels,
     )  # fmt: skip
-
-
-def quote_warning(text: str) -> str:
-    """The quoted text of a Warning header: control characters dropped, bounded."""
-    clean = "".join(c for c in text if c.isprintable())[:4096]
-    return '"' + clean.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -13,12 +13,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from ..api.errors import StatusError, too_old_resource_version
+from ..api.resources import GVR
 from ..api.selectors import EVERYTHING, FieldRequirement, FieldSelector, LabelSelector
 from ..concurrency import Clock, TimerHandle
 from .cache import ADDED, DELETED, MODIFIED, Change, ResourceCache
 from .encoding import Entry, chunk
 from .request import Sink
+from .storagemetrics import Sent
 from .views import View
+
+Streamed = Callable[[GVR, str, float], None]
 
 
 class Payload:
@@ -53,6 +57,11 @@ class Scope:
     @property
     def key(self) -> tuple[str, ...]:
         return (self.namespace, self.name, str(self.labels), str(self.fields))
+
+    @property
+    def kind(self) -> str:
+        """As metrics call it."""
+        return "resource" if self.name else "namespace" if self.namespace else "cluster"
 
     @property
     def filtered(self) -> bool:
@@ -98,9 +107,10 @@ class Scope:
 class Group:
     """The live watchers of one scope and view: each has got everything before ``pending``."""
 
-    __slots__ = ("key", "pending", "scope", "view", "watchers")
+    __slots__ = ("key", "pending", "scope", "sent", "view", "watchers")
 
-    def __init__(self, key: tuple[str, ...], scope: Scope, view: View) -> None:
+    def __init__(self, key: tuple[str, ...], scope: Scope, view: View, sent: Sent) -> None:
+        self.sent = sent
         self.key = key
         self.scope = scope
         self.view = view
@@ -141,6 +151,9 @@ class Dispatcher:
     def __init__(self, cache: ResourceCache, clock: Clock, schedule: Callable[[Callable[[], None]], None]) -> None:
         self.cache = cache
         self.clock = clock
+        self.sent: dict[GVR, Sent] = {}
+        self.terminated = 0
+        """Watches whose clients read too slowly."""
         self._schedule = schedule
         self._groups: dict[tuple[str, ...], Group] = {}
         self._buckets: dict[tuple[str, str], list[Group]] = {}
@@ -220,9 +233,17 @@ class Dispatcher:
             return 0
         payload = group.payload()
         watchers = list(group.watchers)
+        group.sent.note(payload.frames, len(watchers))
         for watcher in watchers:
             watcher.take(payload)
         return len(watchers)
+
+    def sent_of(self, gvr: GVR) -> Sent:
+        """What is counted for watchers of a resource in one version."""
+        found = self.sent.get(gvr)
+        if found is None:
+            found = self.sent[gvr] = Sent()
+        return found
 
     # -- membership -------------------------------------------------------------------------------------------------
 
@@ -231,7 +252,7 @@ class Dispatcher:
         key = (watcher.view.key, *watcher.scope.key)
         group = self._groups.get(key)
         if group is None:
-            group = self._groups[key] = Group(key, watcher.scope, watcher.view)
+            group = self._groups[key] = Group(key, watcher.scope, watcher.view, watcher.sent)
             bucket = watcher.scope.bucket()
             self._buckets.setdefault(bucket, []).append(group)
             self._triggers[bucket[0]] = self._triggers.get(bucket[0], 0) + 1
@@ -260,6 +281,7 @@ class Dispatcher:
             payload = Payload([group.view.bookmark(revision, False)])
             for watcher in list(group.watchers):
                 if watcher.bookmarks:
+                    group.sent.note(payload.frames, 1)
                     watcher.take(payload)
 
     def close(self) -> None:
@@ -293,8 +315,16 @@ class Watcher:
         bookmarks: bool = False,
         timeout: float = 0,
         revision: Callable[[], int],
+        gvr: GVR | None = None,
+        streamed: Streamed | None = None,
     ) -> None:
+        """``gvr``: as it was asked for, where that is not how it is stored. ``streamed`` is told when a streaming list is
+        complete."""
         self._dispatcher = dispatcher
+        self._gvr = gvr or dispatcher.cache.gvr
+        self.sent = dispatcher.sent_of(self._gvr)
+        self._streamed = streamed
+        self._began = 0.0
         self.scope = scope
         self.view = view
         self.bookmarks = bookmarks
@@ -306,6 +336,8 @@ class Watcher:
         self._timeout = timeout
         self._revision = revision
         self._sink: Sink | None = None
+        self._lagged = False
+        """Its connection was full once."""
         self._group: Group | None = None
         self._timer: TimerHandle | None = None
         self.content_type = view.stream_type
@@ -313,6 +345,7 @@ class Watcher:
 
     def start(self, sink: Sink) -> None:
         self._sink = sink
+        self._began = self._dispatcher.clock.monotonic()
         if self._timeout:
             self._timer = self._dispatcher.clock.call_later(self._timeout, self._expire)
         self.resume()
@@ -330,6 +363,7 @@ class Watcher:
             self._position = cache.base + len(cache.log) - self._unsent(self._group)
             self._dispatcher.leave(self, self._group)
             self._group = None
+            self._lagged = True
 
     def _unsent(self, group: Group) -> int:
         """How many of the newest changes the group has not sent yet."""
@@ -349,11 +383,13 @@ class Watcher:
         cache = self._dispatcher.cache
         while (offset := self._position - cache.base) < len(cache.log):
             if offset < 0:
+                self._dispatcher.terminated += self._lagged
                 self._fail(too_old_resource_version(0, cache.horizon))
                 return
             part = cache.log[offset : offset + self.SLICE]
             self._position += len(part)
             frames = self._frames(part)
+            self.sent.note(frames, 1)
             if frames and not sink.write(Payload(frames)):
                 return
         if self._sink is not None:
@@ -377,6 +413,10 @@ class Watcher:
             self._initial = None
             if self._announce:
                 frames.append(self.view.bookmark(self._initial_revision, True))
+                if self._streamed is not None:
+                    seconds = self._dispatcher.clock.monotonic() - self._began
+                    self._streamed(self._gvr, self.scope.kind, seconds)
+        self.sent.note(frames, 1)
         return sink.write(Payload(frames)) if frames else True
 
     def _fail(self, failure: StatusError) -> None:

@@ -42,6 +42,8 @@ class AdmissionAttributes:
     """What plugins keep, by their names, where they are called more than once for one write."""
     verb: str = ""
     """Of the request (``update``, ``patch``), where it is one for an object."""
+    waited: float = 0.0
+    """Seconds that others took to answer, where plugins asked them."""
 
 
 class Requester(Protocol):

@@ -16,6 +16,9 @@ from typing import Any, NamedTuple, Protocol
 class StoreError(Exception):
     """The store could not do what it was asked."""
 
+    answered = True
+    """Whether that is an answer of a store that works."""
+
 
 class RevisionMismatch(StoreError):
     """A write's expectation did not hold. ``actual`` is the key's revision now, 0 where it does not exist."""
@@ -47,6 +50,8 @@ class StoreDamaged(StoreError):
 
 class StoreUnavailable(StoreError):
     """The store cannot answer now (no leader, disk full, closed); whether a write happened may be unknown."""
+
+    answered = False
 
 
 class KeyValue(NamedTuple):
@@ -87,6 +92,8 @@ Cancel = Callable[[], None]
 class Store(Protocol):
     """Keys are text, compared as UTF-8 bytes. Every method may raise StoreUnavailable."""
 
+    engine: str
+    """Its name, for metrics."""
     single_writer: bool
     """No other process writes: what was delivered to a watcher of this process is all there is."""
 

@@ -391,7 +391,7 @@ class EncryptingStore:
         self.classify: Classify = classify or _unknown
         """Set before ``open`` by who knows which keys there are."""
         self._known: dict[str, Transformer | None] = {}
-        self.single_writer = inner.single_writer
+        self.single_writer, self.engine = inner.single_writer, inner.engine
         self._unwell = ""
 
     @property

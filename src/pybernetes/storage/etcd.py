@@ -73,6 +73,7 @@ class _Life:
 class EtcdStore:
     """A client of one etcd cluster. ``endpoints`` are URLs; files are PEM."""
 
+    engine = "etcd"
     single_writer = False
 
     def __init__(

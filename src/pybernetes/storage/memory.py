@@ -32,6 +32,7 @@ from .contract import (
 class MemoryStore:
     """All history since the last compaction, in order, with an index of the newest write of each key."""
 
+    engine = "memory"
     single_writer = True
 
     def __init__(self, clock: Clock) -> None:

@@ -112,6 +112,7 @@ class _Job:
 class SqliteStore:
     """One file, one process. ``synchronous`` may be lowered to NORMAL or OFF where losing the last writes is acceptable."""
 
+    engine = "sqlite"
     single_writer = True
 
     def __init__(self, path: Path, clock: Clock, *, synchronous: str = "FULL") -> None:

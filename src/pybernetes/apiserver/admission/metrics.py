@@ -10,8 +10,25 @@ _STEP = (0.005, 0.025, 0.1, 0.5, 1.0, 2.5)
 _WEBHOOK = (*_STEP, 10.0, 25.0)
 _POLICY = (0.0000005, 0.001, 0.01, 0.1, 1.0)
 NO_ERROR, CALLING, INTERNAL = "no_error", "calling_webhook_error", "apiserver_internal_error"
-ADMIT, VALIDATING = "admit", "validating"
+ADMIT, VALIDATING, VALIDATE = "admit", "validating", "validate"
 MAX_CODE = 600
+
+
+class Timed:
+    """How long one part of admission took, by its outcome."""
+
+    __slots__ = ("_histograms", "_passed", "_refused")
+
+    def __init__(self, histograms: Histograms, labels: Labels) -> None:
+        self._histograms = histograms
+        self._passed: Labels = (*labels, ("rejected", "false"))
+        self._refused: Labels = (*labels, ("rejected", "true"))
+
+    def passed(self, seconds: float) -> None:
+        self._histograms.observe(self._passed, seconds)
+
+    def refused(self, seconds: float) -> None:
+        self._histograms.observe(self._refused, seconds)
 
 
 class AdmissionMetrics:
@@ -19,6 +36,10 @@ class AdmissionMetrics:
 
     def __init__(self) -> None:
         prefix = "apiserver_admission_"
+        self._steps = Histograms(f"{prefix}step_admission_duration_seconds", "Time of all plugins of a phase.", _STEP)
+        self._controllers = Histograms(
+            f"{prefix}controller_admission_duration_seconds", "Time of a plugin in a phase.", _STEP
+        )
         self._duration = Histograms(
             f"{prefix}webhook_admission_duration_seconds", "Time that webhooks took to answer.", _WEBHOOK
         )
@@ -30,6 +51,12 @@ class AdmissionMetrics:
         self._check_duration = Histograms(
             f"{policy}check_duration_seconds", "Time that checks of validating admission policies took.", _POLICY
         )
+
+    def step(self, operation: str, phase: str) -> Timed:
+        return Timed(self._steps, (("operation", operation), ("type", phase)))
+
+    def controller(self, name: str, operation: str, phase: str) -> Timed:
+        return Timed(self._controllers, (("name", name), ("operation", operation), ("type", phase)))
 
     def webhook(self, name: str, kind: str, operation: str, seconds: float, code: int, error: str) -> None:
         """One answer: ``code`` is 200 where it allowed; ``error`` tells whose fault a failure is."""
@@ -54,6 +81,6 @@ class AdmissionMetrics:
 
     def lines(self) -> Iterator[str]:
         for part in (
-            self._duration, self._requests, self._rejections, self._fail_open, self._checks, self._check_duration
+            self._steps, self._controllers, self._duration, self._requests, self._rejections, self._fail_open, self._checks, self._check_duration
         ):  # fmt: skip
             yield from part.lines()

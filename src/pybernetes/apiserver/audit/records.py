@@ -6,7 +6,7 @@ requests of one client (its user, address and agent) is encoded once.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Protocol
 from urllib.parse import quote
@@ -17,8 +17,9 @@ from ...concurrency import Clock, logger
 from ...hooks.identity import UserInfo
 from ...wire.protobuf import decode, is_protobuf
 from ..authz.messages import Undecided
+from ..endings import goes_on, when_ended
 from ..metrics import counter_lines
-from ..request import RawConnection, Request, RequestInfo, Response, Sink, Stream
+from ..request import Request, RequestInfo, Response
 from ..yamls import load
 from .log import Entry
 from .policy import COMPLETE, LEVELS, METADATA, NONE, PANIC, RECEIVED, REQUEST_RESPONSE, STAGES, STARTED, Choice, Policy
@@ -177,15 +178,14 @@ class Auditor:
         record: Record | None = request.audit.get("record")
         if record is None:
             return
-        streams = response.stream is not None or response.upgrade is not None
-        streams = streams or not isinstance(response.body, bytes | tuple)
+        streams = goes_on(response)
         omitted = record.choice.omit_stages
         if STARTED not in omitted and (streams or _may_run_long(request.info)):
             self._emit(record, STARTED, response)
         if COMPLETE in omitted:
             return
         if streams:
-            _when_ended(response, lambda: self._emit(record, COMPLETE, response))
+            when_ended(response, lambda _: self._emit(record, COMPLETE, response))
         else:
             self._emit(record, COMPLETE, response)
 
@@ -409,79 +409,3 @@ def _value(body: bytes, content_type: str) -> Any:
         if "yaml" not in content_type:
             raise
     return load(body)[0]
-
-
-# -- ends of streams ---------------------------------------------------------------------------------------------------
-
-
-class _Once:
-    """Calls once."""
-
-    __slots__ = ("_callback",)
-
-    def __init__(self, callback: Any) -> None:
-        self._callback = callback
-
-    def __call__(self) -> None:
-        callback, self._callback = self._callback, None
-        if callback is not None:
-            callback()
-
-
-class _EndOfSink:
-    """A sink that tells of its end; writing goes to the real one without a detour."""
-
-    __slots__ = ("_sink", "ended", "write")
-
-    def __init__(self, sink: Sink, ended: _Once) -> None:
-        self._sink, self.ended = sink, ended
-        self.write = sink.write
-
-    def end(self) -> None:
-        self.ended()
-        self._sink.end()
-
-
-class _EndOfStream:
-    __slots__ = ("_ended", "_stream", "resume")
-
-    def __init__(self, stream: Stream, ended: _Once) -> None:
-        self._stream, self._ended = stream, ended
-        self.resume = stream.resume
-
-    def start(self, sink: Sink) -> None:
-        self._stream.start(_EndOfSink(sink, self._ended))
-
-    def stop(self) -> None:
-        self._stream.stop()
-        self._ended()
-
-
-def _when_ended(response: Response, callback: Any) -> None:
-    """Has the response call back when its stream is over, however it ends."""
-    ended = _Once(callback)
-    if response.stream is not None:
-        response.stream = _EndOfStream(response.stream, ended)
-    elif response.upgrade is not None:
-        upgrade = response.upgrade
-
-        async def upgraded(connection: RawConnection) -> None:
-            try:
-                await upgrade(connection)
-            finally:
-                ended()
-
-        response.upgrade = upgraded
-    elif not isinstance(response.body, bytes | tuple):
-        response.body = _until_end(response.body, ended)
-
-
-async def _until_end(body: AsyncIterator[bytes], ended: _Once) -> AsyncIterator[bytes]:
-    try:
-        async for part in body:
-            yield part
-    finally:
-        ended()
-        close = getattr(body, "aclose", None)
-        if close is not None:
-            await close()

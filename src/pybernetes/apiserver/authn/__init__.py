@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .certificates import CertificateVerifier, RequestHeaderNames
     from .configuration import Anonymous, Configuration
     from .jwt import Signer, VerificationKey
+    from .metrics import AuthenticationMetrics
     from .oidc import Issuers
     from .tokens import TokenCache
     from .union import Authentication
@@ -70,6 +71,7 @@ class AuthenticationStack:
     client_verifier: CertificateVerifier | None
     front_proxy_verifier: CertificateVerifier | None
     audiences: tuple[str, ...]
+    metrics: AuthenticationMetrics
     issuers: Issuers | None = None
     reload: Callable[[bytes], None] | None = None
     """Takes the configuration file's new content. Raises ValueError for one that cannot be used."""
@@ -85,10 +87,12 @@ def build(
 ) -> AuthenticationStack:
     """Raises ValueError or OSError for files that cannot be used."""
     from .certificates import CertificateVerifier, ClientCertificates, RequestHeaders
+    from .metrics import AuthenticationMetrics
     from .serviceaccounts import BoundTokens, LegacyTokens
     from .tokens import AudienceAgnostic, BootstrapTokens, StaticTokens, TokenCache, TokenUnion
     from .union import Authentication
 
+    metrics = AuthenticationMetrics()
     audiences = options.audiences
     issuers, anonymous, reload = _configured(options, clock, identity)
     kinds: list[object] = []
@@ -96,8 +100,8 @@ def build(
         kinds.append(AudienceAgnostic(StaticTokens.from_file(options.token_file), audiences))
     keys = options.service_account_keys
     if keys:
-        kinds.append(LegacyTokens(keys, audiences, reader, clock, request))
-        kinds.append(BoundTokens(options.service_account_issuers, keys, audiences, reader, clock))
+        kinds.append(LegacyTokens(keys, audiences, reader, clock, request, metrics))
+        kinds.append(BoundTokens(options.service_account_issuers, keys, audiences, reader, clock, metrics))
     if options.bootstrap_tokens:
         kinds.append(AudienceAgnostic(BootstrapTokens(reader, clock), audiences))
     if issuers is not None:
@@ -108,7 +112,7 @@ def build(
         version, ttl = options.token_webhook_version, options.token_webhook_ttl
         kinds.append(webhook_tokens(options.token_webhook, version, ttl, audiences, clock, rng or random.Random()))
     kinds.extend(options.extra_tokens)
-    tokens = TokenCache(TokenUnion(kinds), reader, clock, audiences)  # type: ignore[arg-type]
+    tokens = TokenCache(TokenUnion(kinds), reader, clock, audiences, metrics)  # type: ignore[arg-type]
     client = CertificateVerifier(options.client_ca, clock) if options.client_ca else None
     proxy = CertificateVerifier(options.request_header_ca, clock) if options.request_header_ca else None
     headers = None
@@ -117,7 +121,7 @@ def build(
     authenticator = Authentication(
         clock,
         request_headers=headers,
-        certificates=ClientCertificates(client, clock) if client is not None else None,
+        certificates=ClientCertificates(client, clock, metrics) if client is not None else None,
         tokens=tokens,
         api_audiences=audiences,
         anonymous=anonymous.enabled,
@@ -125,7 +129,7 @@ def build(
     )
     if issuers is not None:
         issuers.exchanged = tokens.clear
-    return AuthenticationStack(authenticator, tokens, client, proxy, audiences, issuers, reload)
+    return AuthenticationStack(authenticator, tokens, client, proxy, audiences, metrics, issuers, reload)
 
 
 def _configured(

@@ -17,6 +17,7 @@ from cryptography.x509.oid import NameOID
 from ...concurrency import Clock
 from ...hooks.identity import Credentials, UserInfo
 from .chains import MAX_DEPTH, CertificateError, verify
+from .metrics import AuthenticationMetrics
 from .serviceaccounts import CREDENTIAL_ID
 
 _UID_OID = x509.ObjectIdentifier("1.3.6.1.4.1.57683.2")
@@ -75,6 +76,8 @@ class CertificateVerifier:
 class _Known:
     user: UserInfo | None
     not_after: float
+    expires: float
+    """The certificate itself; those that vouch for it may end earlier."""
     generation: int
 
 
@@ -83,20 +86,26 @@ class ClientCertificates:
 
     MAX_ENTRIES = 4096
 
-    def __init__(self, verifier: CertificateVerifier, clock: Clock) -> None:
+    def __init__(
+        self, verifier: CertificateVerifier, clock: Clock, metrics: AuthenticationMetrics | None = None
+    ) -> None:
         self._verifier, self._clock = verifier, clock
+        self._metrics = metrics or AuthenticationMetrics()
         self._known: dict[bytes, _Known] = {}
 
     def authenticate_certificate(self, der: bytes, intermediates: Sequence[bytes] = ()) -> UserInfo | None:
         """Raises CertificateError."""
-        known = self._known.get(der)
-        if known is not None and known.generation == self._verifier.generation and self._clock.now() < known.not_after:
+        known, now = self._known.get(der), self._clock.now()
+        if known is not None and known.generation == self._verifier.generation and now < known.not_after:
+            self._metrics.certificate(known.expires - now)
             return known.user
         verified = self._verifier.verify(der, intermediates)
         user = _user_of(verified.certificate, der)
         if len(self._known) >= self.MAX_ENTRIES:
             self._known.pop(next(iter(self._known)))
-        self._known[der] = _Known(user, verified.not_after, self._verifier.generation)
+        expires = verified.certificate.not_valid_after_utc.timestamp()
+        self._known[der] = _Known(user, verified.not_after, expires, self._verifier.generation)
+        self._metrics.certificate(expires - now)
         return user
 
 

@@ -23,6 +23,7 @@ from ...hooks.identity import UserInfo
 from ...hooks.reading import ObjectReader
 from . import jwt
 from .jwt import LEEWAY, TokenError
+from .metrics import AuthenticationMetrics
 from .tokens import Audiences, ObjectKey, TokenResult, intersect
 
 log = logger("apiserver.authn")
@@ -100,9 +101,11 @@ class BoundTokens(_Jwt):
         api_audiences: Audiences,
         reader: ObjectReader,
         clock: Clock,
+        metrics: AuthenticationMetrics | None = None,
     ) -> None:
         super().__init__(issuers, keys, api_audiences)
         self._reader, self._clock = reader, clock
+        self._metrics = metrics or AuthenticationMetrics()
 
     async def authenticate_token(self, token: str, audiences: Audiences) -> TokenResult | None:
         opened = self._open(token, audiences)
@@ -129,6 +132,10 @@ class BoundTokens(_Jwt):
             limits.append(exp + LEEWAY)
         user = self._user(namespace, account, _map(pod), _map(node), _text(claims.get("jti")))
         warn_after = private.get("warnafter")
+        if isinstance(warn_after, int | float) and warn_after:
+            self._metrics.account("stale_tokens" if now > warn_after else "valid_tokens")
+        if not claims.get("aud"):
+            self._metrics.account("legacy_tokens")
         return TokenResult(
             user,
             agreed,
@@ -217,8 +224,10 @@ class LegacyTokens(_Jwt):
         reader: ObjectReader,
         clock: Clock,
         request: Requester | None = None,
+        metrics: AuthenticationMetrics | None = None,
     ) -> None:
         super().__init__((LEGACY_ISSUER,), keys, api_audiences)
+        self._metrics = metrics or AuthenticationMetrics()
         self._reader, self._clock, self._request = reader, clock, request
 
     async def authenticate_token(self, token: str, audiences: Audiences) -> TokenResult | None:
@@ -231,7 +240,10 @@ class LegacyTokens(_Jwt):
             # The world may have moved on during the write.
             result, secret, refusal = self._check(token, claims, agreed)
         if refusal:
+            self._metrics.account("invalid_legacy_auto_token_uses")
             raise TokenError(refusal)
+        self._metrics.account("legacy_tokens")
+        self._metrics.account("legacy_auto_token_uses" if result.warnings else "legacy_manual_token_uses")
         return result
 
     def _check(self, token: str, claims: Mapping[str, Any], agreed: Audiences) -> tuple[TokenResult, Object, str]:

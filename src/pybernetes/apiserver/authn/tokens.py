@@ -22,6 +22,7 @@ from ...concurrency import Clock, logger
 from ...hooks.identity import UserInfo
 from ...hooks.reading import ObjectReader
 from .jwt import TokenError
+from .metrics import HIT, MISS, AuthenticationMetrics
 
 log = logger("apiserver.authn")
 
@@ -201,7 +202,15 @@ class TokenCache:
     MAX_ENTRIES = 10_000
     MAX_AGE = 3600.0
 
-    def __init__(self, inner: TokenAuthenticator, reader: ObjectReader, clock: Clock, audiences: Audiences) -> None:
+    def __init__(
+        self,
+        inner: TokenAuthenticator,
+        reader: ObjectReader,
+        clock: Clock,
+        audiences: Audiences,
+        metrics: AuthenticationMetrics | None = None,
+    ) -> None:
+        self._metrics = metrics or AuthenticationMetrics()
         self._inner, self._clock, self._audiences = inner, clock, audiences
         self._entries: dict[str, _Entry] = {}
         self._by_object: dict[ObjectKey, set[str]] = {}
@@ -218,6 +227,7 @@ class TokenCache:
         if self._clock.now() >= entry.valid_until:
             self._drop(token)
             return None
+        self._metrics.looked_up(HIT)
         return entry.result
 
     async def authenticate_token(self, token: str, audiences: Audiences) -> TokenResult | None:
@@ -226,10 +236,21 @@ class TokenCache:
         known = self.get(token)
         if known is not None:
             return known
-        result = await self._inner.authenticate_token(token, audiences)
+        result = await self._fetch(token, audiences)
         if result is not None and result.cacheable:
             self._remember(token, result)
         return result
+
+    async def _fetch(self, token: str, audiences: Audiences) -> TokenResult | None:
+        began, result = self._clock.monotonic(), None
+        self._metrics.fetching += 1
+        try:
+            result = await self._inner.authenticate_token(token, audiences)
+            return result
+        finally:
+            self._metrics.fetching -= 1
+            self._metrics.fetched(good=result is not None)
+            self._metrics.looked_up(MISS, self._clock.monotonic() - began)
 
     def clear(self) -> None:
         """Forgets all tokens: others are believed now."""

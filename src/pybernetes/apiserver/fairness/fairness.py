@@ -159,7 +159,10 @@ class Fairness:
             counts.queued -= 1
             counts.queued_seats -= ticket.work.most
         counts.dispatched += 1
-        self.metrics.waited(flow, ticket.started - ticket.arrived, executed=True)
+        waited = ticket.started - ticket.arrived
+        if ticket.request is not None:
+            ticket.request.waited += waited
+        self.metrics.waited(flow, waited, executed=True)
         return None
 
     def _go(self, begun: list[Ticket]) -> None:

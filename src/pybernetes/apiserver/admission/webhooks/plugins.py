@@ -120,6 +120,8 @@ class _Webhooks(Plugin):
         finally:
             seconds = self.context.clock.monotonic() - began
             self._metrics.webhook(hook.name, kind, a.operation, seconds, code, error)
+            if mutating:
+                a.waited += seconds
         for key, value in answer.annotations.items():
             a.audit_annotations[f"{hook.name}/{key}"] = value
         a.warnings.extend(answer.warnings)
@@ -157,6 +159,7 @@ class ValidatingAdmissionWebhook(_Webhooks):
             return
         applying = [(h, s) for h, s in candidates if self._applies(h, s, attributes)]
         refusals: list[StatusError | None] = [None] * len(applying)
+        began = self.context.clock.monotonic()
 
         async def ask(index: int, hook: Hook, seen: Equivalent) -> None:
             try:
@@ -175,6 +178,7 @@ class ValidatingAdmissionWebhook(_Webhooks):
             async with asyncio.TaskGroup() as group:
                 for index, (hook, seen) in enumerate(applying):
                     group.create_task(ask(index, hook, seen))
+        attributes.waited += self.context.clock.monotonic() - began
         refusal = next((r for r in refusals if r is not None), None)
         if refusal is not None:
             raise refusal
