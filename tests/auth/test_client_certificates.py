@@ -281,8 +281,8 @@ def test_certificate_messages(version_1_3):
 async def test_what_ended_connections_leave_is_collected(tmp_path, monkeypatch):
     """They are cycles of the event loop's own, old by then: only a pass of everything finds them."""
     collected = asyncio.Event()
-    monkeypatch.setattr("pybernetes.apiserver.http.SWEEP", 0.0)
-    monkeypatch.setattr("pybernetes.apiserver.http.WORTH_COLLECTING", 3)
+    monkeypatch.setattr("pybernetes.apiserver.http_limits.SWEEP", 0.0)
+    monkeypatch.setattr("pybernetes.apiserver.http_limits.WORTH_COLLECTING", 3)
     monkeypatch.setattr("pybernetes.apiserver.http.collect_ended", collected.set)
     async with tls_server(tmp_path) as (_, front):
         for _ in range(3):

@@ -94,6 +94,7 @@ class ExecSession:
                             self.command.sizes += self.resize.feed(payload)
             if self.spdy.has_output:
                 await self.client.write(self.spdy.take_output())
+        self.ready.set()  # who has left opens nothing more
         await self.command.stdin.put(b"")
 
 

@@ -11,7 +11,6 @@ import asyncio
 import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
-from http import HTTPStatus
 from typing import Any
 from urllib.parse import unquote
 
@@ -20,31 +19,17 @@ import httptools
 from ..api.errors import StatusError, bad_request, internal_error, request_entity_too_large
 from ..concurrency import Clock, logger
 from ..hooks.identity import Credentials
+from . import http_limits as limits
 from .body import MAX_BODY
 from .encoding import chunk
 from .express import Express, Pass
 from .handshake import peer_certificates
-from .http_ends import RawStream, StreamSink
+from .http_ends import RawStream, StreamSink, discard, head_of, status_line
 from .memory import collect_ended
 from .request import Request, Response
 from .server import ApiServer, error_response
 
 log = logger("apiserver.http")
-
-MAX_HEAD = 1 << 20
-"""Go's default for a request's head."""
-PIPELINE = 16
-"""Requests read ahead on one connection before its socket is left alone."""
-HEAD_TIMEOUT, IDLE_TIMEOUT, BODY_TIMEOUT = 32.0, 120.0, 60.0
-SWEEP = 5.0
-WORTH_COLLECTING = 128
-"""Ended connections: up to 32 MB, for a pass of some milliseconds (60 with 100,000 pods)."""
-HIGH_WATER = 512 * 1024
-SLICE = 256 * 1024
-SMALL = 64 * 1024
-
-_REASONS = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
-_CONSTANT = b"Cache-Control: no-cache, private\r\n"
 
 
 class HttpServer:
@@ -98,11 +83,11 @@ class HttpServer:
     async def _sweep(self) -> None:
         """Closes connections whose peers do not finish what they began."""
         while True:
-            await self.clock.sleep(SWEEP)
+            await self.clock.sleep(limits.SWEEP)
             now = self.clock.monotonic()
             for connection in [c for c in self.connections if c.deadline and c.deadline < now]:
                 connection.expire()
-            if self.ended >= WORTH_COLLECTING:
+            if self.ended >= limits.WORTH_COLLECTING:
                 self.ended = 0
                 collect_ended()
 
@@ -136,12 +121,15 @@ class Connection(asyncio.Protocol):
         self._memo_block = b""
         self._memo: tuple[Mapping[str, str], Credentials] | None = None
         self._pass: Pass | None = None
+        self._unread = 0
+        """What waited in the transport when the peer was last seen to read, while too much waits there."""
+        self._last: Request | None = None
 
     # -- connection -------------------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment]  # uvloop's is none of asyncio's classes
-        self.transport.set_write_buffer_limits(high=HIGH_WATER)
+        self.transport.set_write_buffer_limits(high=limits.HIGH_WATER)
         peer = transport.get_extra_info("peername")
         self._address = peer[0] if isinstance(peer, tuple) else ""
         tls = transport.get_extra_info("ssl_object")
@@ -149,7 +137,7 @@ class Connection(asyncio.Protocol):
         if tls is not None:
             self._certificates = peer_certificates(tls)
         self._front.connections.add(self)
-        self.deadline = self._front.clock.monotonic() + HEAD_TIMEOUT
+        self.deadline = self._front.clock.monotonic() + limits.HEAD_TIMEOUT
 
     def connection_lost(self, failure: Exception | None) -> None:
         self._lost = self._closing = True
@@ -177,12 +165,20 @@ class Connection(asyncio.Protocol):
     def pause_writing(self) -> None:
         self._paused_writing = True
         self._writable.clear()
+        if self._raw is None and not self._live:
+            self._unread = self.transport.get_write_buffer_size()
+            self.deadline = self._front.clock.monotonic() + limits.READ_TIMEOUT
 
     def resume_writing(self) -> None:
         self._paused_writing = False
         self._writable.set()
+        if self._unread:
+            self._unread = 0
+            self.deadline = 0.0 if self._busy else self._front.clock.monotonic() + limits.IDLE_TIMEOUT
         if self._sink is not None:
             self._sink.resume()
+        if not self.transport.is_closing():
+            self._next()
 
     async def drain(self) -> None:
         """Returns when the transport takes more. Raises ConnectionResetError."""
@@ -192,8 +188,16 @@ class Connection(asyncio.Protocol):
             raise ConnectionResetError("connection lost")
 
     def expire(self) -> None:
-        log.debug("closing a connection that owes us data", address=self._address)
-        self.close()
+        left = self.transport.get_write_buffer_size()
+        if left < self._unread and not self._closing:
+            self._unread, self.deadline = left, self._front.clock.monotonic() + limits.READ_TIMEOUT
+            return  # slow, but it reads
+        log.debug("closing a connection that owes us data, or does not take ours", address=self._address)
+        self._closing = True
+        if left or self.transport.is_closing():
+            self.transport.abort()  # nobody would take what an orderly end waits for
+        else:
+            self.close()
 
     def shut(self) -> None:
         """The server stops: streams end, idle connections close, requests under way get their answers."""
@@ -207,10 +211,24 @@ class Connection(asyncio.Protocol):
     def lost(self) -> bool:
         return self._lost
 
+    @property
+    def writing_paused(self) -> bool:
+        return self._paused_writing
+
     def close(self) -> None:
         self._closing = True
-        if not self._lost:
-            self.transport.close()
+        if self._lost:
+            return
+        if self._lingers:
+            # Closed now, with bytes unread, the socket would be reset, and the answer with it.
+            self._lingers = False
+            self._ready.clear()
+            self.deadline = self._front.clock.monotonic() + limits.LINGER
+            if self.transport.can_write_eof():
+                self.transport.write_eof()
+            return
+        self.deadline = self._front.clock.monotonic() + limits.READ_TIMEOUT
+        self.transport.close()
 
     # -- parsing ----------------------------------------------------------------------------------------------------
 
@@ -235,6 +253,7 @@ class Connection(asyncio.Protocol):
             not self._busy
             and not self._partial
             and not self._ready
+            and not self._paused_writing
             and data[:4] == b"GET "
             and data[-4:] == b"\r\n\r\n"
         ):
@@ -264,8 +283,8 @@ class Connection(asyncio.Protocol):
 
     def _deliver(self, pieces: tuple[bytes, ...]) -> None:
         """Writes an answer that was ready at once."""
-        self.deadline = self._front.clock.monotonic() + IDLE_TIMEOUT
-        if len(pieces[-2]) < SMALL:
+        self.deadline = self._front.clock.monotonic() + limits.IDLE_TIMEOUT
+        if len(pieces[-2]) < limits.SMALL:
             self.transport.write(b"".join(pieces))
             return
         self.transport.writelines(pieces)
@@ -293,6 +312,9 @@ class Connection(asyncio.Protocol):
         except httptools.HttpParserError as failure:
             self._refuse(bad_request(f"malformed HTTP: {failure}"))
             return
+        if self._failure is not None and self._partial:
+            self._refuse(self._failure)  # what is too large already is not waited for
+            return
         if begun and not self._partial and len(data) < 8192 and data[:4] == b"GET ":
             self._remember(data)
 
@@ -311,7 +333,7 @@ class Connection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         self._reset()
         self._partial = True
-        self.deadline = self._front.clock.monotonic() + HEAD_TIMEOUT
+        self.deadline = self._front.clock.monotonic() + limits.HEAD_TIMEOUT
 
     def on_url(self, url: bytes) -> None:
         self._url += url
@@ -328,12 +350,12 @@ class Connection(asyncio.Protocol):
 
     def _grow(self, size: int) -> None:
         self._size += size
-        if self._size > MAX_HEAD:
+        if self._size > limits.MAX_HEAD:
             self._failure = StatusError(431, "", "Request Header Fields Too Large")
 
     def on_headers_complete(self) -> None:
         self._size = 0
-        self.deadline = self._front.clock.monotonic() + BODY_TIMEOUT
+        self.deadline = self._front.clock.monotonic() + limits.BODY_TIMEOUT
         length = self._headers.get("content-length", "")
         if length.isdigit() and int(length) > MAX_BODY:
             self._failure = request_entity_too_large(MAX_BODY)
@@ -350,7 +372,8 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         self._partial = False
-        self.deadline = 0.0
+        if not self._unread:
+            self.deadline = 0.0
         if self._failure is not None:
             self._refuse(self._failure)
             return
@@ -372,8 +395,6 @@ class Connection(asyncio.Protocol):
         self._keep_alive.append(self._parser.should_keep_alive())
         self._accept(request)
 
-    _last: Request | None = None
-
     def _upgraded(self, rest: bytes) -> None:
         """The parser has stopped at a request that asks for an upgrade: it gets that, or a refusal that ends the connection."""
         self._upgrading = True
@@ -383,26 +404,28 @@ class Connection(asyncio.Protocol):
 
     def _await_upgrade(self, data: bytes) -> None:
         self._pending_raw += data
-        if len(self._pending_raw) > HIGH_WATER and not self._paused_reading:
+        if len(self._pending_raw) > limits.HIGH_WATER and not self._paused_reading:
             self._paused_reading = True
             self.transport.pause_reading()
 
+    _lingers = False
+    """The peer may still be sending: it is to see the answer before the connection goes."""
     _upgrading = False
     _pending_raw = b""
 
     def _refuse(self, failure: StatusError) -> None:
         """Answers what could not be read, after what came before it, and closes."""
         self._keep_alive.append(False)
-        self._closing = True
+        self._closing = self._lingers = True
         self._ready.append(failure)
         self._next()
 
     # -- answering --------------------------------------------------------------------------------------------------
 
     def _accept(self, request: Request) -> None:
-        if self._busy or self._ready:
+        if self._busy or self._ready or self._paused_writing:
             self._ready.append(request)
-            if len(self._ready) >= PIPELINE and not self._paused_reading:
+            if len(self._ready) >= limits.PIPELINE and not self._paused_reading:
                 self._paused_reading = True
                 self.transport.pause_reading()
             return
@@ -415,13 +438,13 @@ class Connection(asyncio.Protocol):
         self._task = group.create_task(self._serve(request))
 
     def _next(self) -> None:
-        while not self._busy and self._ready and not self._lost:
+        while not self._busy and self._ready and not self._lost and not self._paused_writing:
             waiting = self._ready.popleft()
             if isinstance(waiting, StatusError):
                 self._respond(Request("GET", ""), error_response(waiting))
             else:
                 self._begin(waiting)
-        if self._paused_reading and len(self._ready) < PIPELINE // 2 and not self._lost:
+        if self._paused_reading and len(self._ready) < limits.PIPELINE // 2 and not self._lost:
             self._paused_reading = False
             self.transport.resume_reading()
 
@@ -450,7 +473,7 @@ class Connection(asyncio.Protocol):
             # Also where the client is gone: it may hold a connection of its own, which it closes then.
             await self._hijack(response)
         elif self._lost:
-            await _discard(response.body)
+            await discard(response.body)
         elif response.stream is not None:
             self._start_stream(request, response)
         elif isinstance(response.body, bytes | tuple):
@@ -467,21 +490,8 @@ class Connection(asyncio.Protocol):
         self._streaming = False
         if self._ready:
             self._next()
-        elif not self._lost and not self._partial:
-            self.deadline = self._front.clock.monotonic() + IDLE_TIMEOUT
-
-    def _head(self, response: Response, framing: bytes, keep: bool) -> bytes:
-        lines = [_REASONS.get(response.status) or b"HTTP/1.1 %d Status\r\n" % response.status]
-        if not any(name == "Cache-Control" for name, _ in response.headers):
-            lines.append(_CONSTANT)
-        if response.content_type:
-            lines.append(b"Content-Type: %b\r\n" % response.content_type.encode("latin-1"))
-        for name, value in response.headers:
-            lines.append(f"{name}: {value}\r\n".encode("utf-8", "replace"))
-        if not keep:
-            lines.append(b"Connection: close\r\n")
-        lines.append(framing)
-        return b"".join(lines)
+        elif not self._lost and not self._partial and not self._unread:
+            self.deadline = self._front.clock.monotonic() + limits.IDLE_TIMEOUT
 
     def _respond(self, request: Request, response: Response) -> bool:
         """Writes a whole answer at once; False where it is too large for that."""
@@ -489,10 +499,10 @@ class Connection(asyncio.Protocol):
         pieces = body if isinstance(body, tuple) else (body,)
         size = sum(len(p) for p in pieces)  # type: ignore[misc,arg-type]
         keep = self._keep()
-        head = self._head(response, b"Content-Length: %d\r\n\r\n" % size, keep)
+        head = head_of(response, b"Content-Length: %d\r\n\r\n" % size, keep)
         if request.method == "HEAD":
             self.transport.write(head)
-        elif size <= 2 * HIGH_WATER:
+        elif size <= 2 * limits.HIGH_WATER:
             self.transport.write(b"".join((head, *pieces)))  # type: ignore[arg-type]
         else:
             self.transport.write(head)
@@ -513,8 +523,8 @@ class Connection(asyncio.Protocol):
         try:
             for piece in body if isinstance(body, tuple) else (body,):
                 view = memoryview(piece)  # type: ignore[arg-type]
-                for start in range(0, len(view), SLICE):
-                    self.transport.write(view[start : start + SLICE])
+                for start in range(0, len(view), limits.SLICE):
+                    self.transport.write(view[start : start + limits.SLICE])
                     await self.drain()
         except ConnectionResetError:
             return
@@ -525,7 +535,7 @@ class Connection(asyncio.Protocol):
         keep = self._keep()
         self._streaming, self._live = True, response.live
         sized = any(name.lower() == "content-length" for name, _ in response.headers)
-        self.transport.write(self._head(response, b"\r\n" if sized else b"Transfer-Encoding: chunked\r\n\r\n", keep))
+        self.transport.write(head_of(response, b"\r\n" if sized else b"Transfer-Encoding: chunked\r\n\r\n", keep))
         try:
             if request.method != "HEAD":
                 async for part in body:
@@ -538,7 +548,7 @@ class Connection(asyncio.Protocol):
                 self.transport.abort()
             return
         finally:
-            await _discard(body)
+            await discard(body)
         if not self._lost:
             if not sized and request.method != "HEAD":
                 self.transport.write(b"0\r\n\r\n")
@@ -550,7 +560,7 @@ class Connection(asyncio.Protocol):
     def _start_stream(self, request: Request, response: Response) -> None:
         assert response.stream is not None
         keep = self._keep()
-        self.transport.write(self._head(response, b"Transfer-Encoding: chunked\r\n\r\n", keep))
+        self.transport.write(head_of(response, b"Transfer-Encoding: chunked\r\n\r\n", keep))
         self._sink = StreamSink(self, response.stream, keep)
         response.stream.start(self._sink)
 
@@ -564,15 +574,11 @@ class Connection(asyncio.Protocol):
         else:
             self.close()
 
-    @property
-    def writing_paused(self) -> bool:
-        return self._paused_writing
-
     # -- upgrades ---------------------------------------------------------------------------------------------------
 
     async def _hijack(self, response: Response) -> None:
         assert response.upgrade is not None
-        lines = [_REASONS.get(response.status, b"HTTP/1.1 101 Switching Protocols\r\n")]
+        lines = [status_line(response.status)]
         lines += [f"{k}: {v}\r\n".encode("latin-1") for k, v in response.headers]
         self.deadline = 0.0
         self._streaming = True
@@ -592,10 +598,3 @@ class Connection(asyncio.Protocol):
             log.debug("upgraded connection ended", error=str(failure))
         finally:
             self.close()
-
-
-async def _discard(body: object) -> None:
-    """Has an iterator let go of what it holds, also where nobody began to read it."""
-    close = getattr(body, "aclose", None)
-    if close is not None:
-        await close()

@@ -1,12 +1,42 @@
-"""What a connection becomes after its request: a stream's sink, or raw bytes both ways."""
+"""How answers begin, and what a connection becomes after its request: a stream's sink, or raw bytes both ways."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
+from http import HTTPStatus
 from typing import Protocol
 
-from .request import Frames, Stream
+from .request import Frames, Response, Stream
+
+_REASONS = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
+_CONSTANT = b"Cache-Control: no-cache, private\r\n"
+
+
+def status_line(status: int) -> bytes:
+    return _REASONS.get(status) or b"HTTP/1.1 %d Status\r\n" % status
+
+
+def head_of(response: Response, framing: bytes, keep: bool) -> bytes:
+    """The head of an answer; ``framing`` says how long its body is, and ends the head."""
+    lines = [status_line(response.status)]
+    if not any(name == "Cache-Control" for name, _ in response.headers):
+        lines.append(_CONSTANT)
+    if response.content_type:
+        lines.append(b"Content-Type: %b\r\n" % response.content_type.encode("latin-1"))
+    for name, value in response.headers:
+        lines.append(f"{name}: {value}\r\n".encode("utf-8", "replace"))
+    if not keep:
+        lines.append(b"Connection: close\r\n")
+    lines.append(framing)
+    return b"".join(lines)
+
+
+async def discard(body: object) -> None:
+    """Has an iterator let go of what it holds, also where nobody began to read it."""
+    close = getattr(body, "aclose", None)
+    if close is not None:
+        await close()
 
 
 class FrontConnection(Protocol):
