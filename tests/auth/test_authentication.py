@@ -526,3 +526,16 @@ def test_the_longest_life_of_a_token_by_its_flag(tmp_path, given, expected):
             options_of(params)
     else:
         assert (options_of(params).max_token_seconds, options_of(params).extend_tokens) == (expected, False)
+
+
+@pytest.mark.parametrize(("given", "works"), [([], False), (["--enable-bootstrap-token-auth"], True)])
+async def test_bootstrap_tokens_work_where_they_are_enabled(tmp_path, world, given, works):
+    from pybernetes.apiserver.command import apiserver, options_of
+
+    params = apiserver.make_context("apiserver", ["--data-dir", str(tmp_path), *given]).params
+    world.reader.put(SECRETS, bootstrap_secret())
+    world.stack = authn.build(options_of(params).authentication, world.reader, world.clock)
+    if works:
+        assert (await world.ask(bearer("abcdef.0123456789abcdef"))).name == "system:bootstrap:abcdef"
+    else:
+        await world.refused(bearer("abcdef.0123456789abcdef"))

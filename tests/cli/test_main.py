@@ -67,7 +67,7 @@ def test_components_switches_are_written_as_go_has_them(name):
     command = GROUP.get_command(click.Context(GROUP), name)
     options = [p for p in command.params if isinstance(p, click.Option)]
     needed = [f"{o.opts[0]}=x" for o in options if o.required]
-    switches = [o for o in options if isinstance(o.type, click.types.BoolParamType) and o.name != "help"]
+    switches = [o for o in options if isinstance(o.type, click.types.BoolParamType) and not o.callback]
     assert switches
     for switch in switches:
         flag = switch.opts[0]

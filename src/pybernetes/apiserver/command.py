@@ -13,12 +13,13 @@ import signal
 import socket
 import ssl
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
-from ..concurrency import Clock, PooledRandom, RealClock, logger
+from ..concurrency import Clock, PooledRandom, RealClock, logger, tlsflags
 from ..concurrency.flags import DURATION, boolean
 from ..concurrency.log import configure
 from ..storage.contract import Store
@@ -35,12 +36,21 @@ from .memory import settle_memory
 from .reloading import FileWatcher
 from .server import ServerConfig
 from .streaming import KubeletTLS
+from .streaming.kubelets import PREFERRED_ADDRESS_TYPES
 
 log = logger("apiserver")
 
 
 def _split(context: click.Context, parameter: click.Parameter, value: str) -> tuple[str, ...]:
     return tuple(v.strip() for v in value.split(",") if v.strip())
+
+
+def _privileged(context: click.Context, parameter: click.Parameter, value: bool) -> bool:
+    if not value:
+        raise click.BadParameter(
+            "privileged pods are kept out by Pod Security (labels of namespaces, --admission-control-config-file)"
+        )
+    return value
 
 
 FLAGS: list[Any] = [
@@ -52,6 +62,7 @@ FLAGS: list[Any] = [
     click.option("--client-ca-file", default="", help="Authorities whose client certificates are accepted (PEM)."),
     click.option("--tls-cert-file", default="", help="Serving certificate (PEM)."),
     click.option("--tls-private-key-file", default="", help="Key of the serving certificate (PEM)."),
+    *tlsflags.FLAGS,
     click.option("--token-auth-file", default="", help="CSV of static tokens: token,user,uid,\"group,...\"."),
     click.option("--authentication-config", default="", help="Issuers of tokens, and who is anonymous (AuthenticationConfiguration)."),
     *oidcflags.FLAGS,
@@ -65,9 +76,11 @@ FLAGS: list[Any] = [
     click.option("--authorization-webhook-version", default="v1beta1", show_default=True, help="Of the SubjectAccessReview sent to it."),
     click.option("--authorization-webhook-cache-authorized-ttl", type=DURATION, default="5m0s", show_default=True, help="How long its yes is remembered."),
     click.option("--authorization-webhook-cache-unauthorized-ttl", type=DURATION, default="30s", show_default=True, help="How long its no is remembered."),
+    boolean("--enable-bootstrap-token-auth", default=False, help="Accept the tokens that new nodes join with (bootstrap.kubernetes.io/token)."),
     boolean("--anonymous-auth", default=True, help="Accept requests without credentials."),
     click.option("--enable-admission-plugins", default="NodeRestriction", callback=_split, help="Beside the defaults."),
     click.option("--disable-admission-plugins", default="", callback=_split, help="Of the defaults."),
+    boolean("--allow-privileged", default=True, callback=_privileged, help="Always so: Pod Security says who may make privileged pods."),
     click.option("--admission-control-config-file", default="", help="Settings of admission plugins (AdmissionConfiguration)."),
     click.option("--default-not-ready-toleration-seconds", type=int, default=300, show_default=True, help="Added to pods by DefaultTolerationSeconds."),
     click.option("--default-unreachable-toleration-seconds", type=int, default=300, show_default=True, help="The same for unreachable nodes."),
@@ -89,6 +102,7 @@ FLAGS: list[Any] = [
     click.option("--kubelet-client-certificate", default="", help="Certificate shown to kubelets (PEM)."),
     click.option("--kubelet-client-key", default="", help="Its key."),
     click.option("--kubelet-certificate-authority", default="", help="Authority of kubelets' certificates [not verified]."),
+    click.option("--kubelet-preferred-address-types", default=",".join(PREFERRED_ADDRESS_TYPES), show_default=True, callback=_split, help="Which of a node's addresses its kubelet is asked at."),
     *auditflags.FLAGS,
     click.option("--encryption-provider-config", default="", help="Which resources are kept encrypted, with which keys."),
     boolean("--enable-priority-and-fairness", default=True, help="Queue requests by priority."),
@@ -176,6 +190,7 @@ def options_of(flags: dict[str, Any]) -> Options:
             or ("https://kubernetes.default.svc.cluster.local",),
             service_account_keys=keys,
             api_audiences=flags["api_audiences"],
+            bootstrap_tokens=flags["enable_bootstrap_token_auth"],
             anonymous=_anonymous(flags),
             anonymous_given="anonymous_auth" in flags.get("given", ()),
             config_file=flags["authentication_config"],
@@ -280,7 +295,7 @@ def _kubelet_tls(flags: dict[str, Any]) -> KubeletTLS:
         if flags["kubelet_client_certificate"]:
             context.load_cert_chain(flags["kubelet_client_certificate"], flags["kubelet_client_key"] or None)
         contexts.append(context)
-    return KubeletTLS(contexts[0], contexts[1])
+    return KubeletTLS(contexts[0], contexts[1], flags["kubelet_preferred_address_types"])
 
 
 def store_of(flags: dict[str, Any], clock: Clock) -> Store:
@@ -303,7 +318,7 @@ def server_tls(flags: dict[str, Any], clock: Clock) -> ServingTLS:
     certificate, key = flags["tls_cert_file"], flags["tls_private_key_file"]
     if not certificate:
         certificate, key = _self_signed(flags, clock)
-    return ServingTLS(certificate, key)
+    return ServingTLS(certificate, key, partial(tlsflags.restrict, flags=flags))
 
 
 def _follow_certificates(flags: dict[str, Any], clock: Clock, tls: ServingTLS) -> FileWatcher:

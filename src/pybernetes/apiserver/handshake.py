@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 import ssl
 from base64 import encodebytes
+from collections.abc import Callable
 from typing import Any
 
 HANDSHAKE, CERTIFICATE, FINISHED = 22, 11, 20
@@ -31,14 +32,18 @@ class ServingTLS:
 
     MAX_KNOWN = 256
 
-    def __init__(self, certificate: str, key: str = "") -> None:
-        """Raises ssl.SSLError or OSError for files that cannot be used."""
+    def __init__(
+        self, certificate: str, key: str = "", restrict: Callable[[ssl.SSLContext], None] | None = None
+    ) -> None:
+        """``restrict`` chooses versions and suites. Raises ssl.SSLError or OSError for files that cannot be used."""
         self._files = (certificate, key or None)
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._after = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         """For connections whose handshake is over: without the callback, which would be called for every record."""
         for context in (self.context, self._after):
             context.minimum_version = ssl.TLSVersion.TLSv1_2
+            if restrict:
+                restrict(context)
             context.verify_mode = ssl.CERT_OPTIONAL  # who has no certificate may have a token
             # Flags stay with a connection when its context changes. No context trusts an authority, so they weaken nothing.
             context.verify_flags |= ssl.VerifyFlags(ssl.VERIFY_X509_PARTIAL_CHAIN | NO_CHECK_TIME)

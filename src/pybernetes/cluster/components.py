@@ -47,6 +47,7 @@ def apiserver_arguments(layout: Layout, settings: Settings) -> list[str]:
         "--requestheader-extra-headers-prefix=X-Remote-Extra-",
         f"--proxy-client-cert-file={pki / 'front-proxy-client.crt'}",
         f"--proxy-client-key-file={pki / 'front-proxy-client.key'}",
+        "--enable-bootstrap-token-auth=true",
         *_arguments_of_files(layout),
     ]
 

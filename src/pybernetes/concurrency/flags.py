@@ -26,6 +26,6 @@ class Duration(click.ParamType[float]):
 DURATION = Duration()
 
 
-def boolean(name: str, *parameter: str, default: bool | None, help: str) -> Any:
+def boolean(name: str, *parameter: str, default: bool | None, help: str, **more: Any) -> Any:
     """A flag as Go has them: ``--name``, ``--name=true`` and ``--name=false``. ``parameter``: the function's, if not the flag's own name."""
-    return click.option(name, *parameter, is_flag=False, flag_value=True, type=bool, default=default, help=help)
+    return click.option(name, *parameter, is_flag=False, flag_value=True, type=bool, default=default, help=help, **more)

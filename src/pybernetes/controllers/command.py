@@ -22,7 +22,7 @@ import pybernetes
 from ..api.schema.scalars import format_duration
 from ..client.kubeconfig import KubeconfigError, client_from_kubeconfig
 from ..client.leases import LeadershipLost
-from ..concurrency import Clock, RealClock
+from ..concurrency import Clock, RealClock, tlsflags
 from ..concurrency.flags import DURATION, boolean
 from ..concurrency.log import configure
 from .registry import UnknownController
@@ -85,6 +85,7 @@ FLAGS: list[Any] = [
     click.option("--secure-port", type=click.IntRange(0, 65535), default=10257, show_default=True, help="Their port; 0: not served."),
     click.option("--tls-cert-file", default="", help="Certificate for them (PEM) [plain HTTP]."),
     click.option("--tls-private-key-file", default="", help="Its key."),
+    *tlsflags.FLAGS,
     boolean("--allocate-node-cidrs", default=False, help="Give nodes their pod networks."),
     click.option("--cluster-cidr", default="", help="The network of all pods; two with a comma for dual stack."),
     click.option("--service-cluster-ip-range", default="", help="Networks of Services, kept out of the pods'."),
@@ -200,6 +201,6 @@ def _tls(flags: dict[str, Any]) -> ssl.SSLContext | None:
     if not flags["tls_cert_file"]:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    tlsflags.restrict(context, flags)
     context.load_cert_chain(flags["tls_cert_file"], flags["tls_private_key_file"] or None)
     return context

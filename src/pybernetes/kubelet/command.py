@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..client.kubeconfig import KubeconfigError, client_from_kubeconfig
-from ..concurrency import RealClock
+from ..concurrency import RealClock, tlsflags
 from ..concurrency.flags import boolean
 from ..concurrency.log import configure
 from . import identity
@@ -95,6 +95,7 @@ FLAGS: list[Any] = [
     click.option("--client-ca-file", default="", help="Authorities whose client certificates are accepted (PEM)."),
     click.option("--tls-cert-file", default="", help="Serving certificate (PEM); without it no server is started."),
     click.option("--tls-private-key-file", default="", help="Its key."),
+    *tlsflags.FLAGS,
     click.option("--v", "verbosity", type=int, default=0, help="Above 3: debug messages."),
 ]  # fmt: skip
 
@@ -213,6 +214,7 @@ async def run(settings: KubeletSettings, flags: dict[str, Any]) -> None:
         if client is not None and flags["rotate_certificates"]:
             group.create_task(identity.client_manager(client, settings.node_name, directory, clock, rng).run())
         if tls is not None:
+            tlsflags.restrict(tls, flags)
             options = ServerSettings(flags["address"], settings.port, anonymous_auth=flags["anonymous_auth"])
             group.create_task(_serve(KubeletServer(node, tls, options), serving))
 

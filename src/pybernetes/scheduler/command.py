@@ -19,7 +19,7 @@ import click
 
 from ..client.kubeconfig import KubeconfigError, client_from_kubeconfig
 from ..client.leases import LeaderElector, LeadershipLost
-from ..concurrency import Clock, RealClock
+from ..concurrency import Clock, RealClock, tlsflags
 from ..concurrency.flags import DURATION, boolean
 from ..concurrency.log import configure
 from .configuration import Configuration, ConfigurationError, load
@@ -61,6 +61,7 @@ FLAGS: list[Any] = [
     click.option("--secure-port", type=click.IntRange(0, 65535), default=10259, show_default=True, help="Their port; 0: not served."),
     click.option("--tls-cert-file", default="", help="Certificate for them (PEM) [plain HTTP]."),
     click.option("--tls-private-key-file", default="", help="Its key."),
+    *tlsflags.FLAGS,
     click.option("--kube-api-qps", type=float, default=None, help="Calls a second at most, 0: no limit [clientConnection.qps, else no limit]."),
     click.option("--kube-api-burst", type=int, default=None, help="Calls at once before that limit counts [100]."),
     click.option("--write-config-to", default="", help="Write the configuration to a file and end."),
@@ -165,5 +166,6 @@ def _tls(flags: Mapping[str, Any]) -> ssl.SSLContext | None:
     if not flags["tls_cert_file"]:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tlsflags.restrict(context, flags)
     context.load_cert_chain(flags["tls_cert_file"], flags["tls_private_key_file"] or None)
     return context
