@@ -45,6 +45,11 @@ class Payload:
         return self._chunked
 
 
+LABEL = "label:"
+"""Marks a bucket's trigger as a label's key; fields have no colon in their names."""
+MISSING = "\0"
+
+
 @dataclass(frozen=True, slots=True)
 class Scope:
     """What a watcher wants to see."""
@@ -91,6 +96,9 @@ class Scope:
         for requirement in self.fields.requirements:
             if not requirement.negated and requirement.field == "metadata.name":
                 return "metadata.name", requirement.value
+        for wanted in self.labels.requirements:
+            if wanted.operator == "In" and len(wanted.values) == 1:
+                return LABEL + wanted.key, next(iter(wanted.values))
         return ("metadata.namespace", self.namespace) if self.namespace else ("", "")
 
     def seen(self, change: Change) -> str:
@@ -120,6 +128,13 @@ class Group:
     def payload(self) -> Payload:
         pending, self.pending = self.pending, []
         return Payload([frame_of(self.view, kind, change) for kind, change in pending])
+
+
+def _value(entry: Entry, trigger: str) -> str:
+    """What an object has where a bucket looks; no bucket waits for a label that is missing."""
+    if trigger.startswith(LABEL):
+        return entry.labels.get(trigger[len(LABEL) :], MISSING)
+    return entry.field(trigger)
 
 
 def frame_of(view: View, kind: str, change: Change) -> bytes:
@@ -181,12 +196,15 @@ class Dispatcher:
     def _offer(self, change: Change) -> None:
         if not self._groups:
             return
+        wanted = False
         for group in self._interested(change):
             kind = group.scope.seen(change)
             if kind and group.scope.covers(change.entry):
                 group.pending.append((kind, change))
                 self._dirty[group] = None
-        self._touched.append(change)
+                wanted = True
+        if wanted:
+            self._touched.append(change)  # what nobody wants must not be held until somebody wants something
         if self._dirty and not self._armed:
             self._arm()
 
@@ -196,9 +214,9 @@ class Dispatcher:
             if not trigger:
                 yield from buckets.get(("", ""), ())
                 continue
-            value = entry.field(trigger)
+            value = _value(entry, trigger)
             yield from buckets.get((trigger, value), ())
-            if previous is not None and (before := previous.field(trigger)) != value:
+            if previous is not None and (before := _value(previous, trigger)) != value:
                 yield from buckets.get((trigger, before), ())
 
     def _arm(self) -> None:
