@@ -112,6 +112,10 @@ def equalized(value: Any, hidden: frozenset[str]) -> Any:
         for key in ("items", "rows"):
             if key in value and value[key] is None:
                 value[key] = []  # an empty list is a list here, whatever a Go slice was
+        if isinstance(value.get("managedFields"), list):
+            # Who watches policies is a controller of ours in the API server, of theirs in another process.
+            entries = [e for e in value["managedFields"] if e.get("manager") != "validatingadmissionpolicy-status"]
+            value = {**value, "managedFields": entries}
         return {
             k: _VOLATILE[k] if k in _VOLATILE and v else "HIDDEN" if k in hidden else equalized(v, hidden)
             for k, v in value.items()

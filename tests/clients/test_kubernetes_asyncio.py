@@ -17,6 +17,7 @@ async def test_an_application(apiserver):
         await informs(core)
         await applies(core)
         await elects(leases)
+        await elects_by_the_library(api, leases)
 
 
 async def informs(core):
@@ -103,3 +104,42 @@ async def elects(leases):
         assert failure.status == 409
     else:
         raise AssertionError("the lease was taken")
+
+
+async def elects_by_the_library(api, leases):
+    """The library's elector: the second candidate leads when the first one's lease has run out, not before."""
+    from kubernetes_asyncio.leaderelection import electionconfig, leaderelection
+    from kubernetes_asyncio.leaderelection.resourcelock.leaselock import LeaseLock
+
+    leading: asyncio.Queue[str] = asyncio.Queue()
+
+    def candidate(name):
+        async def lead():
+            await leading.put(name)
+
+        async def stop():
+            pass
+
+        lock = LeaseLock("elected", NAMESPACE, name, api)
+        return leaderelection.LeaderElection(
+            electionconfig.Config(
+                lock,
+                lease_duration=3,
+                renew_deadline=2,
+                retry_period=1,
+                onstarted_leading=lead,
+                onstopped_leading=stop,
+            )
+        )
+
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(60):
+        first = loop.create_task(candidate("first").run())
+        assert await leading.get() == "first"
+        second = loop.create_task(candidate("second").run())
+        first.cancel()
+        assert await leading.get() == "second"
+        lease = await leases.read_namespaced_lease("elected", NAMESPACE)
+        assert (lease.spec.holder_identity, lease.spec.lease_duration_seconds) == ("second", 3)
+        second.cancel()
+        await asyncio.gather(first, second, return_exceptions=True)

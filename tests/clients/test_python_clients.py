@@ -76,13 +76,14 @@ class TestKubernetes:
         )
         assert done.data.a == "2"
 
-    def test_leader_election(self, kubernetes):
+    @pytest.mark.parametrize("module, name", [("configmaplock", "ConfigMapLock"), ("leaselock", "LeaseLock")])
+    def test_leader_election(self, kubernetes, module, name):
         from kubernetes.leaderelection import electionconfig, leaderelection
-        from kubernetes.leaderelection.resourcelock.configmaplock import ConfigMapLock
 
+        locks = pytest.importorskip(f"kubernetes.leaderelection.resourcelock.{module}")
         led, done = threading.Event(), threading.Event()
 
-        class Lock(ConfigMapLock):
+        class Lock(getattr(locks, name)):
             def update(self, name, namespace, updated_record):
                 return not done.is_set() and super().update(name, namespace, updated_record)
 

@@ -55,7 +55,12 @@ def pod(name: str = "web", *, node: str = "node-1", containers: tuple[str, ...] 
         "kind": "Pod",
         "metadata": {"name": name, "namespace": "default", "uid": f"uid-{name}"},
         "spec": {"nodeName": node, "containers": [{"name": c, "image": "x"} for c in containers], **spec},
-        "status": {"phase": "Running", "podIP": ip, "podIPs": [{"ip": ip}] if ip else []},
+        "status": {
+            "phase": "Running",
+            "podIP": ip,
+            "podIPs": [{"ip": ip}] if ip else [],
+            "conditions": [{"type": kind, "status": "True"} for kind in ("Ready", "ContainersReady")],
+        },
     }
 
 

@@ -33,6 +33,7 @@ def default_pod(obj: Obj) -> None:
                     if not port.get("hostPort") and port.get("containerPort"):
                         port["hostPort"] = port["containerPort"]
     status = struct(obj, "status")
+    _align_addresses(status)
     for field in ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses"):
         for entry in status.get(field) or ():
             default(entry, "state", {})
@@ -42,6 +43,15 @@ def default_pod(obj: Obj) -> None:
     for condition in status.get("conditions") or ():
         condition.setdefault("lastProbeTime", None)
         condition.setdefault("lastTransitionTime", None)
+
+
+def _align_addresses(status: Obj) -> None:
+    """podIP and the first of podIPs are one; where they differ, podIP is right: old kubelets know no other."""
+    address, addresses = status.get("podIP"), status.get("podIPs") or []
+    if address and (not addresses or addresses[0].get("ip") != address):
+        status["podIPs"] = [{"ip": address}]
+    elif addresses and addresses[0].get("ip"):
+        status["podIP"] = addresses[0]["ip"]
 
 
 def default_pod_template(template: Obj) -> None:

@@ -46,6 +46,20 @@ def _sources(spec: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [source for volume in projected for source in volume.get("sources") or ()]
 
 
+_STATUSES = ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses")
+
+
+def drop_gated_status(status: dict[str, Any], before: Mapping[str, Any]) -> None:
+    """``status`` in place: what the nodes' own resources and digests of image volumes would write there."""
+    if not before.get("nodeAllocatableResourceClaimStatuses"):
+        status.pop("nodeAllocatableResourceClaimStatuses", None)
+    mounts = [m for field in _STATUSES for c in status.get(field) or () for m in c.get("volumeMounts") or ()]
+    known = [m for field in _STATUSES for c in before.get(field) or () for m in c.get("volumeMounts") or ()]
+    if not any(m.get("volumeStatus") for m in known):
+        for mount in mounts:
+            mount.pop("volumeStatus", None)
+
+
 def drop_gated_template_fields(obj: Mapping[str, Any], stored: Mapping[str, Any] | None) -> None:
     """The same in the pod template of a workload."""
     drop_gated_fields(_template_spec(obj), _template_spec(stored or {}))

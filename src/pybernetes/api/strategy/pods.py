@@ -17,7 +17,7 @@ from .base import (
     semantically_equal,
     set_generation,
 )
-from .gated import drop_gated_fields
+from .gated import drop_gated_fields, drop_gated_status
 
 GATED_MESSAGE = "Scheduling is blocked due to non-empty scheduling gates"
 _CONTAINER_LISTS = ("initContainers", "containers", "ephemeralContainers")
@@ -47,7 +47,8 @@ class PodStrategy(Strategy):
                     "message": GATED_MESSAGE,
                 }
             ]
-        status["qosClass"] = qos_class(spec)
+        # Upstream believes a class that a new pod brings along.
+        status["qosClass"] = (obj.get("status") or {}).get("qosClass") or qos_class(spec)
         return status
 
     def prepare_for_create(self, obj: Obj, *, user: Mapping[str, Any] | None = None) -> None:
@@ -72,6 +73,7 @@ class PodStrategy(Strategy):
             if not status.get(field) and before.get(field):
                 status[field] = before[field]
         _keep_observed_generations(status, before)
+        drop_gated_status(status, before)
 
     def graceful_deletion(self, obj: Obj, options: Mapping[str, Any] | None) -> tuple[bool, int]:
         if options is None:

@@ -18,7 +18,7 @@ from .formats import (
     qualified_name_problems,
 )
 from .kube_meta import validate_meta
-from .meta import has_invalid_label_value, subdomain_name, validate_label_selector
+from .meta import has_invalid_label_value, subdomain_name, validate_conditions, validate_label_selector
 
 if TYPE_CHECKING:
     from ..cel import Environment, Program
@@ -212,8 +212,12 @@ def _url(url: str, path: str) -> Errors:
     return found
 
 
+_SWAPPED = (("name", "namespace"), ("namespace", "name"))
+
+
 def _service(service: Obj, path: str) -> Errors:
-    found = [required(f"{path}.{f}") for f in ("name", "namespace") if not service.get(f)]
+    # Upstream hands over name and namespace in the other order, so each is asked for in the other's place.
+    found = [required(f"{path}.{f}") for f, given in _SWAPPED if not service.get(given)]
     port = service.get("port", 443)
     problems = port_number_problems(port)
     if problems:
@@ -557,6 +561,10 @@ def _updated(check: Callable[..., Errors]) -> Callable[[Obj, Obj], Errors]:
     return lambda new, old: check(new, old)
 
 
+def _policy_status(new: Obj, old: Obj) -> Errors:
+    return validate_conditions((new.get("status") or {}).get("conditions"), "status.conditions")
+
+
 def _nothing(new: Obj, old: Obj) -> Errors:
     return []
 
@@ -571,5 +579,5 @@ CREATE: dict[tuple[str, str], Any] = {
 }
 UPDATE: dict[tuple[str, str, str], Any] = {
     **{(*key, ""): _updated(check) for key, check in CREATE.items()},
-    (_GROUP, "validatingadmissionpolicies", "status"): _nothing,
+    (_GROUP, "validatingadmissionpolicies", "status"): _policy_status,
 }

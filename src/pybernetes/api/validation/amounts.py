@@ -204,7 +204,8 @@ def _claim_names(used: list[Obj], known: Collection[str], path: str) -> Errors:
         here, name, request = f"{path}[{i}]", claim.get("name") or "", claim.get("request") or ""
         if not name:
             found.append(required(here))
-        elif name in seen:
+            continue
+        if name in seen:
             found.append(duplicate(here, name))
         else:
             key = name

@@ -367,7 +367,7 @@ UPDATE = {
     ("", "secrets", ""): _secret_update,
     ("", "serviceaccounts", ""): _account_update,
     ("", "nodes", ""): _node_update,
-    ("", "nodes", "status"): _node_update,
+    ("", "nodes", "status"): _node_change,
     ("", "podtemplates", ""): _pod_template_update,
     ("", "replicationcontrollers", ""): _controller_update,
     ("", "replicationcontrollers", "status"): _controller_status,

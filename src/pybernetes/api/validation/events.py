@@ -109,14 +109,27 @@ _KEPT = (
 )
 
 
+_STRUCTS = {
+    "involvedObject": "core.ObjectReference",
+    "related": "core.ObjectReference",
+    "source": "core.EventSource",
+}
+_EMPTY: dict[str, Obj] = {"involvedObject": {}, "source": {}}
+"""What is a struct, where the others are pointers."""
+
+
 def _update_new(new: Obj, old: Obj) -> Errors:
     found = _legacy(new, True) + validate_meta_update(new, old)
     if new.get("series") != old.get("series"):
         found += _series(new)
     for field in _KEPT:
         where = "reportingController" if field == "reportingComponent" else field
-        unset = 0 if field == "count" else None
-        found += immutable(_read(new, field, True) or unset, _read(old, field, True) or unset, where)
+        wanted, stored = _read(new, field, True), _read(old, field, True)
+        if field in _STRUCTS:
+            found += immutable(wanted or _EMPTY.get(field), stored or _EMPTY.get(field), where, _STRUCTS[field])
+            continue
+        unset = 0 if field == "count" else None if field.lower().endswith("time") or "Timestamp" in field else ""
+        found += immutable(wanted or unset, stored or unset, where)
     return found
 
 

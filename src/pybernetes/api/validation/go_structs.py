@@ -76,6 +76,7 @@ core.EphemeralContainerCommon Name Image Command:? Args:? WorkingDir Ports:?[]co
   ReadinessProbe:?core.Probe StartupProbe:?core.Probe Lifecycle:?core.Lifecycle TerminationMessagePath
   TerminationMessagePolicy ImagePullPolicy SecurityContext:?core.SecurityContext Stdin:! StdinOnce:! TTY=tty:!
 core.EphemeralVolumeSource VolumeClaimTemplate:?core.PersistentVolumeClaimTemplate
+core.EventSource Component Host
 core.ExecAction Command:?
 core.FCVolumeSource TargetWWNs:? Lun:? FSType=fsType ReadOnly:! WWIDs=wwids:?
 core.FileKeySelector VolumeName Path Key Optional:?

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from .errors import shown_selector
 from .go_structs import STRUCTS
 
 Obj = dict[str, Any]
@@ -17,6 +18,10 @@ _METADATA = (
     "deletionTimestamp", "deletionGracePeriodSeconds", "labels", "annotations", "ownerReferences", "finalizers",
     "managedFields",
 )  # fmt: skip
+
+
+class _Pointed(dict[str, Any]):
+    """A pointer to an empty struct, which is no missing pointer; an empty map is as good as none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +83,9 @@ def _value(value: Any, field: _Field) -> Any:
     if field.struct.startswith("{}"):
         inner = field.struct[2:]
         return {k: go_value(v, inner) if inner else v for k, v in sorted(value.items())}
-    return go_value(value, field.struct) if field.struct and field.struct != "=" else value
+    if field.struct == "=":
+        return shown_selector(value) or _Pointed()
+    return go_value(value, field.struct) if field.struct else value
 
 
 def _metadata(obj: Obj) -> Obj:
@@ -107,5 +114,7 @@ def _equal(a: Any, b: Any) -> bool:
         return all(_equal(a.get(k), b.get(k)) for k in a.keys() | b.keys())
     if isinstance(a, list) and isinstance(b, list):
         return len(a) == len(b) and all(_equal(x, y) for x, y in zip(a, b, strict=True))
+    if isinstance(a, _Pointed) or isinstance(b, _Pointed):
+        return False
     unset: tuple[Any, ...] = (None, [], {})
     return a in unset and b in unset

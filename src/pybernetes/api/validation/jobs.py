@@ -8,7 +8,7 @@ from typing import Any
 from .. import cron
 from ..errors import duplicate, go_quote, invalid_value, not_supported, required, too_long, too_many
 from .errors import Errors, Obj, bare_invalid, shown_selector, sorted_map
-from .formats import dns_label_problems, qualified_name_problems, size
+from .formats import IMMUTABLE_WORDS, dns_label_problems, qualified_name_problems, size
 from .index_ranges import BadIndexes, count_indexes
 from .job_status import validate_job_status
 from .kube_meta import validate_meta, validate_meta_update
@@ -325,8 +325,13 @@ def _job_update(new: Obj, old: Obj) -> Errors:
     found += _whole_spec(spec, options, lax) + _completions_change(spec, before)
     found += immutable(shown_selector(spec.get("selector")), shown_selector(before.get("selector")), "spec.selector")
     found += _template_change(spec, old)
+    structs = {"podFailurePolicy": "batch.PodFailurePolicy", "successPolicy": "batch.SuccessPolicy"}
     for field in ("completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"):
-        found += immutable(spec.get(field), before.get(field), f"spec.{field}")
+        value, stored = spec.get(field), before.get(field)
+        if field in structs:
+            found += immutable(value, stored, f"spec.{field}", structs[field])
+        elif value != stored:
+            found.append(invalid_value(f"spec.{field}", value, IMMUTABLE_WORDS))
     return found
 
 

@@ -14,6 +14,7 @@ from .containers import trimmed_image
 from .diffs import diff
 from .errors import Errors, Obj, sorted_map
 from .formats import range_words
+from .go_values import go_value
 from .kube_meta import validate_meta, validate_meta_update
 from .meta import subdomain_name
 from .options import NEW_POD, PodOptions
@@ -21,6 +22,7 @@ from .pod_annotations import MIRROR, annotation_changes, pod_annotations, profil
 from .pod_spec import MAX_INT32, options_for, validate_pod_spec
 from .pod_status import validate_pod_status
 
+_TERM = "core.NodeSelectorTerm"
 _UPDATABLE = (
     "`spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,"
     "`spec.tolerations` (only additions to existing tolerations),"
@@ -200,10 +202,10 @@ def _narrower(new: Obj | None, old: Obj | None) -> Errors:
     after = ((new or {}).get(REQUIRED) or {}).get("nodeSelectorTerms") or []
     if before and len(before) != len(after):
         words = "no additions/deletions to non-empty NodeSelectorTerms list are allowed"
-        return [invalid_value(path, after or None, words)]
+        return [invalid_value(path, [go_value(t, _TERM) for t in after] or None, words)]
     words = "only additions are allowed (no mutations or deletions)"
     return [
-        invalid_value(f"{path}[{i}]", after[i], words)
+        invalid_value(f"{path}[{i}]", go_value(after[i], _TERM), words)
         for i, term in enumerate(before)
         if not _only_additions(after[i], term)
     ]
