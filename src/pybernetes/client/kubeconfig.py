@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import yaml
-
 from ..concurrency import Clock
 from .rest import Client
 from .transport import HttpTransport
@@ -22,6 +20,8 @@ class KubeconfigError(ValueError):
 
 
 def load(path: str | Path) -> dict[str, Any]:
+    import yaml  # not every program that knows kubeconfigs has one to read
+
     try:
         document = yaml.safe_load(Path(path).read_text())
     except OSError as failure:
@@ -165,6 +165,8 @@ def document_for(
 
 def write(path: str | Path, document: dict[str, Any]) -> None:
     """Written whole or not at all, readable by its owner only."""
+    import yaml
+
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
