@@ -47,6 +47,8 @@ class Settings(Protocol):
     service_cluster_ip_ranges: Sequence[str]
     advertise_address: str
     secure_port: int
+    service_node_port: int
+    endpoints: bool
 
 
 def _table() -> dict[str, list[Any]]:
@@ -168,7 +170,8 @@ class Bootstrap:
         )
 
     async def _service(self) -> None:
-        first = self._networks()[0]
+        first, node_port = self._networks()[0], self._settings.service_node_port
+        port: Object = {"name": "https", "protocol": "TCP", "port": 443, "targetPort": self._settings.secure_port}
         await self._create(
             SERVICES,
             {
@@ -180,14 +183,12 @@ class Bootstrap:
                     "labels": {"component": "apiserver", "provider": "kubernetes"},
                 },
                 "spec": {
-                    "type": "ClusterIP",
+                    "type": "NodePort" if node_port else "ClusterIP",
                     "clusterIP": str(first[1]),
                     "ipFamilies": ["IPv6" if first.version == 6 else "IPv4"],
                     "ipFamilyPolicy": "SingleStack",
                     "sessionAffinity": "None",
-                    "ports": [
-                        {"name": "https", "protocol": "TCP", "port": 443, "targetPort": self._settings.secure_port}
-                    ],
+                    "ports": [{**port, "nodePort": node_port} if node_port else port],
                 },
             },
             "default",
@@ -195,7 +196,7 @@ class Bootstrap:
 
     async def renew(self) -> None:
         """Says that this server is alive, and writes the endpoints of all that are."""
-        own = self._settings.advertise_address
+        own = self._settings.advertise_address if self._settings.endpoints else ""
         if not own or not usable_address(own):
             return
         addresses = [own]

@@ -13,6 +13,7 @@ import signal
 import socket
 import ssl
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,10 @@ from typing import Any
 import click
 
 from ..concurrency import Clock, PooledRandom, RealClock, logger, tlsflags
-from ..concurrency.flags import DURATION, boolean
+from ..concurrency.flags import DURATION, Component, boolean
 from ..concurrency.log import configure
 from ..storage.contract import Store
-from . import auditflags, oidcflags
+from . import auditflags, oidcflags, operatorflags
 from .authn import AuthenticationOptions
 from .authn.certificates import RequestHeaderNames
 from .authn.jwt import VerificationKey, load_verification_keys
@@ -34,7 +35,7 @@ from .handshake import ServingTLS
 from .http import HttpServer
 from .memory import settle_memory
 from .reloading import FileWatcher
-from .server import ServerConfig
+from .server import ApiServer, ServerConfig
 from .streaming import KubeletTLS
 from .streaming.kubelets import PREFERRED_ADDRESS_TYPES
 
@@ -113,7 +114,8 @@ FLAGS: list[Any] = [
     click.option("--etcd-cafile", default="", help="Authority of etcd's certificates (PEM)."),
     click.option("--etcd-certfile", default="", help="Certificate shown to etcd (PEM)."),
     click.option("--etcd-keyfile", default="", help="Its key."),
-    click.option("--v", "verbosity", type=int, default=0, help="Above 3: debug messages."),
+    *operatorflags.FLAGS,
+    click.option("-v", "--v", "verbosity", type=int, default=0, help="Above 3: debug messages."),
 ]  # fmt: skip
 
 
@@ -123,7 +125,11 @@ def with_flags(command: Any) -> Any:
     return command
 
 
-@click.command()
+class _ApiServer(Component):
+    upstream = operatorflags.NOT_HERE
+
+
+@click.command(cls=_ApiServer)
 @with_flags
 def apiserver(verbosity: int, **flags: Any) -> None:
     """Run an API server (kube-apiserver's flags)."""
@@ -171,6 +177,12 @@ def options_of(flags: dict[str, Any]) -> Options:
             advertise_address=flags["advertise_address"] or advertised(flags["bind_address"]),
             secure_port=flags["secure_port"],
             event_ttl=flags["event_ttl"],
+            compaction_interval=flags["etcd_compaction_interval"],
+            least_watch_seconds=flags["min_request_timeout"],
+            external_hostname=flags["external_hostname"],
+            service_node_port=flags["kubernetes_service_node_port"],
+            endpoints=flags["endpoint_reconciler_type"] != operatorflags.NONE,
+            hidden_metrics=frozenset(flags["disabled_metrics"]),
             fairness=flags["enable_priority_and_fairness"],
             max_requests_inflight=flags["max_requests_inflight"],
             max_mutating_requests_inflight=flags["max_mutating_requests_inflight"],
@@ -182,6 +194,7 @@ def options_of(flags: dict[str, Any]) -> Options:
             request_header_allowed_names=flags["requestheader_allowed_names"],
             request_header_names=RequestHeaderNames(
                 usernames=_lower(flags["requestheader_username_headers"]),
+                uids=_lower(flags["requestheader_uid_headers"]),
                 groups=_lower(flags["requestheader_group_headers"]),
                 extra_prefixes=_lower(flags["requestheader_extra_headers_prefix"]),
             ),
@@ -217,6 +230,7 @@ def options_of(flags: dict[str, Any]) -> Options:
             for name in ("default-not-ready-toleration-seconds", "default-unreachable-toleration-seconds")
         },
         signing_key=signing,
+        jwks_uri=flags["service_account_jwks_uri"],
         max_token_seconds=_longest_token(flags),
         extend_tokens=flags["service_account_extend_token_expiration"],
         kubelet=_kubelet_tls(flags),
@@ -354,10 +368,12 @@ async def serve(flags: dict[str, Any], clock: Clock, rng: random.Random) -> None
     server.background.append(_follow_certificates(flags, clock, tls).run)
     task = asyncio.current_task()
     assert task is not None
+    stop = _stopper(server, clock, flags["shutdown_delay_duration"], task.cancel)
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+        asyncio.get_running_loop().add_signal_handler(number, stop)
     await server.start()
     front = HttpServer(server, clock)
+    front.shared = flags["permit_port_sharing"]
     async with asyncio.TaskGroup() as group:
         running = group.create_task(server.run())
         # Not before clients find the port open: a pass over everything takes as long as twenty requests.
@@ -366,6 +382,21 @@ async def serve(flags: dict[str, Any], clock: Clock, rng: random.Random) -> None
             await front.run(flags["bind_address"], flags["secure_port"], tls=tls.context)
         finally:
             running.cancel()  # after the last answer: its audit record is written too
+
+
+def _stopper(server: ApiServer, clock: Clock, delay: float, stop: Callable[[], object]) -> Callable[[], None]:
+    """What a signal does: at once, or after a while in which load balancers see that it is not ready; the second time at once."""
+    told = False
+
+    def tell() -> None:
+        nonlocal told
+        if told or not delay:
+            stop()
+            return
+        told = server.stopping = True
+        clock.call_later(delay, stop)
+
+    return tell
 
 
 SETTLING = 1.0

@@ -61,6 +61,8 @@ class Options:
     signing_key: bytes = b""
     """PEM; without it no ServiceAccount tokens are issued."""
     max_token_seconds: int = 0
+    jwks_uri: str = ""
+    """Where others find the keys of tokens, if not here."""
     extend_tokens: bool = True
     """Whether the tokens that pods are given outlive their time, with a warning."""
     kubelet: KubeletTLS = field(default_factory=KubeletTLS)
@@ -254,10 +256,13 @@ def _issuer(server: ApiServer, options: Options, clock: Clock) -> TokenIssuer | 
 
 def _openid(server: ApiServer, options: Options, clock: Clock) -> None:
     authentication = options.authentication
-    address = f"{options.server.advertise_address}:{options.server.secure_port}"
+    address = f"{options.server.external_hostname or options.server.advertise_address}:{options.server.secure_port}"
     try:
         discovery = OpenIdDiscovery(
-            authentication.service_account_issuers[0], list(authentication.service_account_keys), address=address
+            authentication.service_account_issuers[0],
+            list(authentication.service_account_keys),
+            jwks_uri=options.jwks_uri,
+            address=address,
         )
     except ValueError:
         return  # an issuer that is no https URL has no discovery documents, as upstream

@@ -43,7 +43,7 @@ class HttpServer:
         self.connections: set[Connection] = set()
         self.group: asyncio.TaskGroup | None = None
         self.port = 0
-        self.draining = False
+        self.draining = self.shared = False
         self.ended = 0
         """TLS connections that have ended since their remains were last taken away."""
 
@@ -64,7 +64,13 @@ class HttpServer:
             try:
                 if host or tls:
                     listener = await loop.create_server(
-                        lambda: Connection(self), host or None, port, ssl=tls, backlog=1024, reuse_address=True
+                        lambda: Connection(self),
+                        host or None,
+                        port,
+                        ssl=tls,
+                        backlog=1024,
+                        reuse_address=True,
+                        reuse_port=self.shared,
                     )
                     listeners.append(listener)
                     self.port = listener.sockets[0].getsockname()[1]

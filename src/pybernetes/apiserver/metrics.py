@@ -7,7 +7,7 @@ Specified by "Kubernetes Metrics Reference".
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 from .request import Request, Response
 
@@ -81,7 +81,9 @@ def histogram_lines(
 class Metrics:
     """Everything that one server tells of itself."""
 
-    def __init__(self) -> None:
+    def __init__(self, hidden: Collection[str] = ()) -> None:
+        """``hidden`` are names of metrics that are not shown."""
+        self._hidden = hidden
         self.gauges: list[Callable[[], Iterator[str]]] = []
         """Who has something to tell, in the order of the answer."""
         self.asked: list[Callable[[], Awaitable[Iterable[str]]]] = []
@@ -91,11 +93,21 @@ class Metrics:
         lines = list(self.lines())
         for ask in self.asked:
             lines += await ask()
+        if self._hidden:
+            lines = list(self._shown(lines))
         return Response(200, ("\n".join(lines) + "\n").encode(), CONTENT_TYPE)
 
     def lines(self) -> Iterator[str]:
         for gauge in self.gauges:
             yield from gauge()
+
+    def _shown(self, lines: Iterable[str]) -> Iterator[str]:
+        shown = True
+        for line in lines:
+            if line.startswith("# HELP "):
+                shown = line.split(" ", 3)[2] not in self._hidden
+            if shown:
+                yield line
 
 
 def escaped(value: str) -> str:

@@ -69,9 +69,9 @@ class Reader:
     """Lists of more objects than this are written in slices."""
     SLICE = 500
     """Objects that a list looks at before others get their turn."""
-    MIN_WATCH_TIMEOUT = 1800
 
-    def __init__(self, hub: Hub, rng: random.Random, secret: bytes = b"") -> None:
+    def __init__(self, hub: Hub, rng: random.Random, secret: bytes = b"", *, least_watch_seconds: int = 1800) -> None:
+        self._least_watch_seconds = least_watch_seconds
         self._hub = hub
         self._rng = rng
         # Tokens are sealed so that nobody builds on what is inside; servers of one cluster share the key.
@@ -368,7 +368,7 @@ class Reader:
     def _timeout(self, options: ListOptions) -> float:
         if options.timeout > 0:
             return float(options.timeout)
-        return self.MIN_WATCH_TIMEOUT * (1.0 + self._rng.random())
+        return self._least_watch_seconds * (1.0 + self._rng.random())
 
     @staticmethod
     def checked(resource: Resource, options: ListOptions) -> ListOptions:

@@ -10,7 +10,6 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from email.utils import formatdate
 from typing import Any
 
@@ -64,39 +63,13 @@ from .repairing import ServiceRepair
 from .request import Handler, Request, RequestInfo, Response, page_not_found, quote_warning
 from .requestmetrics import Key, RequestMetrics, key_of
 from .routing import route
+from .serverconfig import ServerConfig
 from .services import ServiceResolver
 from .writing import Writer
 
 log = logger("apiserver")
 
 NO_RESOURCE = Verdict(Decision.NO_OPINION)
-
-
-@dataclass(slots=True)
-class ServerConfig:
-    """What an API server is made of, beside its store."""
-
-    authenticators: Sequence[Authenticator] = ()
-    authorizer: Authorizer | None = None
-    """None allows everything."""
-    admission: Sequence[AdmissionPlugin] = ()
-    connect_handlers: Mapping[tuple[str, str], Handler] = field(default_factory=dict)
-    """(resource, subresource) -> who answers: exec, log, proxy and their like."""
-    virtual_resources: Mapping[GVR, Handler] = field(default_factory=dict)
-    """Resources that are answered and never stored (reviews)."""
-    service_cluster_ip_ranges: Sequence[str] = ("10.96.0.0/12",)
-    service_node_port_range: tuple[int, int] = (30000, 32767)
-    advertise_address: str = ""
-    secure_port: int = 6443
-    event_ttl: float = 3600.0
-    compaction_interval: float = 300.0
-    bootstrap: bool = True
-    fairness: bool = True
-    """Whether priority and fairness says which requests wait; else only the two limits do."""
-    max_requests_inflight: int = 400
-    max_mutating_requests_inflight: int = 200
-    proxy_certificate: tuple[str, str] | None = None
-    """Files of the front proxy's certificate and key, shown to aggregated servers."""
 
 
 class ApiServer:
@@ -111,7 +84,7 @@ class ApiServer:
         self.registry = Registry()
         self.committer = Committer(self.hub, clock, rng)
         self.chain = AdmissionChain(self.config.admission, clock.monotonic)
-        self.reader = Reader(self.hub, rng)
+        self.reader = Reader(self.hub, rng, least_watch_seconds=self.config.least_watch_seconds)
         self.writer = Writer(self.committer, self.chain)
         self.deleter = Deleter(self.committer, self.chain, self.reader)
         self.objects = CacheReader(self.registry)
@@ -139,9 +112,11 @@ class ApiServer:
         self._dated, self._date = 0, b""
         self._counter = 0
         self.started = False
+        self.stopping = False
+        """It was told to stop, and goes on for a while."""
         self._bootstrap = Bootstrap(self.loopback, self.objects, store, clock, self.config)
         self._register_builtin()
-        self.metrics = Metrics()
+        self.metrics = Metrics(self.config.hidden_metrics)
         self.requests = RequestMetrics(clock.monotonic)
         self.identities = IdentityMetrics()
         self.metrics.gauges += [self.requests.lines, self.identities.lines, self.chain.metrics.lines, self.repair.lines]
@@ -272,7 +247,7 @@ class ApiServer:
             raise RuntimeError("not finished")
 
     async def _not_stopping(self) -> None:
-        if not self.ready.is_set():
+        if self.stopping or not self.ready.is_set():
             raise RuntimeError("process is shutting down")
 
     def install(
@@ -315,7 +290,10 @@ class ApiServer:
                 group.create_task(self.hub.run())
                 group.create_task(self.hub.keep_small())
                 group.create_task(self._bookmarks())
-                group.create_task(Compaction(self.store, self.hub, self.clock, self.config.compaction_interval).run())
+                if self.config.compaction_interval:
+                    group.create_task(
+                        Compaction(self.store, self.hub, self.clock, self.config.compaction_interval).run()
+                    )
                 group.create_task(self.definitions.run())
                 group.create_task(self.aggregation.run())
                 if self.config.bootstrap:

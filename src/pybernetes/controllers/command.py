@@ -23,7 +23,8 @@ from ..api.schema.scalars import format_duration
 from ..client.kubeconfig import KubeconfigError, client_from_kubeconfig
 from ..client.leases import LeadershipLost
 from ..concurrency import Clock, RealClock, tlsflags
-from ..concurrency.flags import DURATION, boolean
+from ..concurrency import flags as flags_of_all
+from ..concurrency.flags import DURATION, Component, boolean, ignored, version_flag
 from ..concurrency.log import configure
 from .registry import UnknownController
 from .settings import Settings
@@ -48,6 +49,20 @@ CONCURRENCY = {
 """``--concurrent-<key>-syncs`` -> the controller whose workers it counts."""
 
 IGNORED = {
+    **flags_of_all.IGNORED,
+    "--authentication-skip-lookup": "nothing is served that needs it",
+    "--authentication-token-webhook-cache-ttl": "nothing is served that needs it",
+    "--authentication-tolerate-lookup-failure": "nothing is served that needs it",
+    "--authorization-always-allow-paths": "health and metrics are open",
+    "--authorization-webhook-cache-authorized-ttl": "nothing is served that needs it",
+    "--authorization-webhook-cache-unauthorized-ttl": "nothing is served that needs it",
+    "--cert-dir": "no certificate is made",
+    "--master": "the address stands in the kubeconfig",
+    "--requestheader-allowed-names": "nothing is served that needs it",
+    "--requestheader-extra-headers-prefix": "nothing is served that needs it",
+    "--requestheader-group-headers": "nothing is served that needs it",
+    "--requestheader-uid-headers": "nothing is served that needs it",
+    "--requestheader-username-headers": "nothing is served that needs it",
     "--kube-api-qps": "calls are limited by the server's fairness, not here",
     "--kube-api-burst": "as --kube-api-qps",
     "--kube-api-content-type": "JSON is spoken",
@@ -63,9 +78,67 @@ IGNORED = {
     "--endpoint-updates-batch-period": "changes are merged as they come",
     "--endpointslice-updates-batch-period": "changes are merged as they come",
     "--flex-volume-plugin-dir": "there are no such plugins",
-    "--feature-gates": "gates are not switched here",
 }
 """Flags that are taken so that a manifest of upstream's works unchanged, and why they have no effect."""
+NOT_HERE = frozenset(
+    [
+        "--allow-metric-labels",
+        "--allow-metric-labels-manifest",
+        "--attach-detach-reconcile-sync-period",
+        "--cidr-allocator-type",
+        "--cloud-config",
+        "--cluster-signing-kube-apiserver-client-cert-file",
+        "--cluster-signing-kube-apiserver-client-key-file",
+        "--cluster-signing-kubelet-client-cert-file",
+        "--cluster-signing-kubelet-client-key-file",
+        "--cluster-signing-kubelet-serving-cert-file",
+        "--cluster-signing-kubelet-serving-key-file",
+        "--cluster-signing-legacy-unknown-cert-file",
+        "--cluster-signing-legacy-unknown-key-file",
+        "--concurrent-device-taint-eviction-syncs",
+        "--concurrent-horizontal-pod-autoscaler-syncs",
+        "--concurrent-resourceclaim-syncs",
+        "--concurrent-service-syncs",
+        "--concurrent-validating-admission-policy-status-syncs",
+        "--configure-cloud-routes",
+        "--controller-shutdown-timeout",
+        "--disable-attach-detach-reconcile-sync",
+        "--disable-force-detach-on-timeout",
+        "--disabled-metrics",
+        "--emulated-version",
+        "--enable-dynamic-provisioning",
+        "--enable-garbage-collector",
+        "--enable-hostpath-provisioner",
+        "--enable-leader-migration",
+        "--external-cloud-volume-plugin",
+        "--horizontal-pod-autoscaler-cpu-initialization-period",
+        "--horizontal-pod-autoscaler-downscale-stabilization",
+        "--horizontal-pod-autoscaler-initial-readiness-delay",
+        "--horizontal-pod-autoscaler-sync-period",
+        "--horizontal-pod-autoscaler-tolerance",
+        "--leader-migration-config",
+        "--logging-format",
+        "--min-compatibility-version",
+        "--mirroring-concurrent-service-endpoint-syncs",
+        "--mirroring-endpointslice-updates-batch-period",
+        "--mirroring-max-endpoints-per-subset",
+        "--permit-address-sharing",
+        "--permit-port-sharing",
+        "--pv-recycler-increment-timeout-nfs",
+        "--pv-recycler-minimum-timeout-hostpath",
+        "--pv-recycler-minimum-timeout-nfs",
+        "--pv-recycler-pod-template-filepath-hostpath",
+        "--pv-recycler-pod-template-filepath-nfs",
+        "--pv-recycler-timeout-increment-hostpath",
+        "--pvclaimbinder-sync-period",
+        "--route-reconciliation-period",
+        "--tls-curve-preferences",
+        "--tls-sni-cert-key",
+        "--unsupported-kube-api-over-localhost",
+        "--vmodule",
+    ]
+)
+"""Upstream's others: a manifest that relies on them shall not start as if they worked."""
 
 
 def _split(context: click.Context, parameter: click.Parameter, value: str) -> tuple[str, ...]:
@@ -112,7 +185,8 @@ FLAGS: list[Any] = [
     click.option("--max-endpoints-per-slice", type=click.IntRange(1, 1000), default=100, show_default=True, help="Endpoints in one EndpointSlice."),
     click.option("--local-volume-directory", default="/var/lib/pybernetes/volumes", show_default=True, help="Volumes of the StorageClass standard (ours)."),
     boolean("--default-storage-class", "provision_default_storage_class", default=True, help="Make the StorageClass standard (ours)."),
-    click.option("--v", "verbosity", type=int, default=0, help="Above 3: debug messages."),
+    version_flag(),
+    click.option("-v", "--v", "verbosity", type=int, default=0, help="Above 3: debug messages."),
 ]  # fmt: skip
 
 
@@ -122,14 +196,18 @@ def with_flags(command: Any) -> Any:
             f"--concurrent-{key}-syncs", type=click.IntRange(1), default=None, help=f"Workers of {controller}."
         )
         command = option(command)
-    for flag, why in IGNORED.items():
-        command = click.option(flag, default=None, help=f"No effect: {why}.")(command)
+    for option in ignored(IGNORED):
+        command = option(command)
     for option in reversed(FLAGS):
         command = option(command)
     return command
 
 
-@click.command(name="controller-manager")
+class _ControllerManager(Component):
+    upstream = NOT_HERE
+
+
+@click.command(name="controller-manager", cls=_ControllerManager)
 @with_flags
 def controller_manager(verbosity: int, **flags: Any) -> None:
     """Run the controllers (kube-controller-manager's flags)."""

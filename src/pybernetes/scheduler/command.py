@@ -20,7 +20,8 @@ import click
 from ..client.kubeconfig import KubeconfigError, client_from_kubeconfig
 from ..client.leases import LeaderElector, LeadershipLost
 from ..concurrency import Clock, RealClock, tlsflags
-from ..concurrency.flags import DURATION, boolean
+from ..concurrency import flags as flags_of_all
+from ..concurrency.flags import DURATION, Component, boolean, ignored, version_flag
 from ..concurrency.log import configure
 from .configuration import Configuration, ConfigurationError, load
 from .profiles import ProfileError
@@ -28,6 +29,14 @@ from .profiles import ProfileError
 LEASE_NAMESPACE, LEASE_NAME = "kube-system", "kube-scheduler"
 
 IGNORED = {
+    **flags_of_all.IGNORED,
+    "--authorization-webhook-cache-authorized-ttl": "nothing is served that needs it",
+    "--authorization-webhook-cache-unauthorized-ttl": "nothing is served that needs it",
+    "--requestheader-allowed-names": "nothing is served that needs it",
+    "--requestheader-extra-headers-prefix": "nothing is served that needs it",
+    "--requestheader-group-headers": "nothing is served that needs it",
+    "--requestheader-uid-headers": "nothing is served that needs it",
+    "--requestheader-username-headers": "nothing is served that needs it",
     "--master": "the address stands in the kubeconfig",
     "--kube-api-content-type": "JSON is spoken",
     "--leader-elect-resource-lock": "it is a Lease",
@@ -40,12 +49,26 @@ IGNORED = {
     "--requestheader-client-ca-file": "nothing is served that needs it",
     "--client-ca-file": "nothing is served that needs it",
     "--cert-dir": "no certificate is made",
-    "--profiling": "there is no profiler",
-    "--contention-profiling": "there is no profiler",
-    "--feature-gates": "gates are not switched here",
     "--pod-max-in-unschedulable-pods-duration": "five minutes",
 }
 """Flags that are taken so that a manifest of upstream's works unchanged, and why they have no effect."""
+NOT_HERE = frozenset(
+    [
+        "--allow-metric-labels",
+        "--allow-metric-labels-manifest",
+        "--disabled-metrics",
+        "--emulated-version",
+        "--logging-format",
+        "--min-compatibility-version",
+        "--permit-address-sharing",
+        "--permit-port-sharing",
+        "--tls-curve-preferences",
+        "--tls-sni-cert-key",
+        "--unsupported-kube-api-over-localhost",
+        "--vmodule",
+    ]
+)
+"""Upstream's others: a manifest that relies on them shall not start as if they worked."""
 
 
 FLAGS: list[Any] = [
@@ -65,19 +88,24 @@ FLAGS: list[Any] = [
     click.option("--kube-api-qps", type=float, default=None, help="Calls a second at most, 0: no limit [clientConnection.qps, else no limit]."),
     click.option("--kube-api-burst", type=int, default=None, help="Calls at once before that limit counts [100]."),
     click.option("--write-config-to", default="", help="Write the configuration to a file and end."),
+    version_flag(),
     click.option("-v", "--v", "verbosity", type=int, default=0, help="Above 3: debug messages."),
 ]  # fmt: skip
 
 
 def with_flags(command: Any) -> Any:
-    for flag, why in IGNORED.items():
-        command = click.option(flag, default=None, help=f"No effect: {why}.")(command)
+    for option in ignored(IGNORED):
+        command = option(command)
     for option in reversed(FLAGS):
         command = option(command)
     return command
 
 
-@click.command()
+class _Scheduler(Component):
+    upstream = NOT_HERE
+
+
+@click.command(name="scheduler", cls=_Scheduler)
 @with_flags
 def scheduler(verbosity: int, **flags: Any) -> None:
     """Run a scheduler (kube-scheduler's flags)."""
