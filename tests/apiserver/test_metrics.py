@@ -3,6 +3,7 @@
 import random
 import re
 
+import orjson
 import pytest
 from tests.apiserver.test_express import listening
 
@@ -317,3 +318,50 @@ def test_the_most_at_a_time_is_of_the_last_second():
     assert peak.at(1.9) == 2
     assert peak.at(2.5) == 2
     assert peak.at(3.1) == 0
+
+
+async def test_pod_security_counts_what_it_looked_at():
+    clock = RealClock()
+    settings = {"pod-security": {"exemptions": {"usernames": ["eve"]}}}
+    server = compose(MemoryStore(clock), clock, random.Random(7), Options(admission_settings=settings))
+    await server.start()
+    levels = {"enforce": "baseline", "enforce-version": "v1.30", "warn": "restricted"}
+    labels = {f"pod-security.kubernetes.io/{k}": v for k, v in levels.items()}
+    space = {"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": "safe", "labels": labels}}
+    await ask(server, "POST", "/api/v1/namespaces", orjson.dumps(space))
+    account = b'{"kind":"ServiceAccount","apiVersion":"v1","metadata":{"name":"default"}}'
+    for namespace in ("safe", "default"):
+        await ask(server, "POST", f"/api/v1/namespaces/{namespace}/serviceaccounts", account)
+    pod = (
+        b'{"kind":"Pod","apiVersion":"v1","metadata":{"name":"%s"},"spec":{%b"containers":[{"name":"c","image":"i"}]}}'
+    )
+    eve = UserInfo("eve", groups=("system:masters",))
+    for name, spec, namespace, user in (
+        (b"good", b"", "safe", ROOT),
+        (b"bad", b'"hostNetwork":true,', "safe", ROOT),
+        (b"free", b'"hostNetwork":true,', "safe", eve),
+        (b"any", b"", "default", ROOT),
+    ):
+        await ask(server, "POST", f"/api/v1/namespaces/{namespace}/pods", pod % (name, spec), user=user)
+    found, _ = await scraped(server)
+    where = {"request_operation": "create", "resource": "pod", "subresource": ""}
+    name = "pod_security_evaluations_total"
+    assert (
+        total(found, name, mode="enforce", decision="allow", policy_level="baseline", policy_version="v1.30", **where)
+        == 1
+    )
+    assert (
+        total(found, name, mode="enforce", decision="deny", policy_level="baseline", policy_version="v1.30", **where)
+        == 1
+    )
+    assert (
+        total(found, name, mode="warn", decision="deny", policy_level="restricted", policy_version="latest", **where)
+        == 1
+    )
+    assert (
+        total(
+            found, name, mode="enforce", decision="allow", policy_level="privileged", policy_version="latest", **where
+        )
+        == 1
+    )
+    assert total(found, "pod_security_exemptions_total", **where) == 1

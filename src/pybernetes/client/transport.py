@@ -209,6 +209,7 @@ class HttpTransport:
         """``address`` is where to connect, where the name in ``host`` does not lead there (a Service's endpoint)."""
         self._host, self._port, self._tls = *(address or (host, port)), tls
         self._server_hostname = server_hostname or host
+        self.authority = f"{host}:{port}"
         self._unix_path = unix_path
         self._token = token
         self._idle: list[_Connection] = []

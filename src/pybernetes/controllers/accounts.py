@@ -6,9 +6,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..client.rest import Client
 from ..concurrency import Clock
+
+if TYPE_CHECKING:
+    from ..client.metering import RestMetrics
 
 NAMESPACE = "kube-system"
 
@@ -53,14 +57,18 @@ ACCOUNTS = {
 """Controller -> account. Tokens are made by the manager's own identity, for they are what the others need first."""
 
 
-def identities(kubeconfig: str | Path, root: Client, clock: Clock) -> Callable[[str], Client]:
+def identities(
+    kubeconfig: str | Path, root: Client, clock: Clock, rest: RestMetrics | None = None
+) -> Callable[[str], Client]:
     """Clients of ServiceAccounts: the manager's own identity, ``root``, only asks for their tokens."""
     from ..client.kubeconfig import client_from_kubeconfig
+    from ..client.metering import MeteredTransport
     from ..client.serviceaccounts import ServiceAccountTransport
 
     def client_of(account: str) -> Client:
         bare = client_from_kubeconfig(kubeconfig, clock=clock, anonymous=True)
-        transport = ServiceAccountTransport(bare.transport, root, clock, NAMESPACE, account)
+        metered = MeteredTransport(bare.transport, rest, clock.monotonic) if rest is not None else bare.transport
+        transport = ServiceAccountTransport(metered, root, clock, NAMESPACE, account)
         return Client(transport, clock=clock, user_agent=f"kube-controller-manager/{NAMESPACE}:{account}")
 
     return client_of

@@ -239,11 +239,19 @@ def settings_of(flags: dict[str, Any]) -> Settings:
 
 async def serve(flags: dict[str, Any], clock: Clock, rng: random.Random) -> None:
     """Runs until SIGTERM or SIGINT. Raises LeadershipLost."""
+    from ..client.metering import MeteredTransport, RestMetrics
     from .accounts import identities
     from .manager import ControllerManager
+    from .metrics import Metrics
     from .serving import HealthServer
 
     client = client_from_kubeconfig(flags["kubeconfig"], clock=clock, user_agent="kube-controller-manager")
+    metrics = Metrics()
+    rest = RestMetrics(metrics.registry)
+    client.transport = MeteredTransport(client.transport, rest, clock.monotonic)
+    accounts = (
+        identities(flags["kubeconfig"], client, clock, rest) if flags["use_service_account_credentials"] else None
+    )
     manager = ControllerManager(
         client,
         clock,
@@ -255,7 +263,8 @@ async def serve(flags: dict[str, Any], clock: Clock, rng: random.Random) -> None
         renew_deadline=flags["leader_elect_renew_deadline"],
         retry_period=flags["leader_elect_retry_period"],
         lease=(flags["leader_elect_resource_namespace"], flags["leader_elect_resource_name"]),
-        identities=identities(flags["kubeconfig"], client, clock) if flags["use_service_account_credentials"] else None,
+        identities=accounts,
+        metrics=metrics,
         rng=rng,
     )
     version = {"major": "1", "minor": "36", "gitVersion": f"v{pybernetes.KUBERNETES_VERSION.lstrip('v')}"}

@@ -6,7 +6,10 @@ import asyncio
 import random
 import ssl
 
+from prometheus_client import CollectorRegistry, generate_latest
+
 from ..client.informer import InformerFactory
+from ..client.metering import MeteredTransport, RestMetrics
 from ..client.rest import Client
 from ..concurrency import Clock, logger
 from ..streams.http_server import HttpRequest, HttpResponse, HttpServer
@@ -35,6 +38,9 @@ class Running:
         qps: float = 0.0,
         burst: int = 100,
     ) -> None:
+        self._registry = CollectorRegistry()
+        rest = RestMetrics(self._registry)
+        client.transport = MeteredTransport(client.transport, rest, clock.monotonic)
         self._client = limited(client, clock, qps, burst) if qps > 0 else client
         self._clock, self._config, self._rng = clock, config, rng
         self.scheduler: Scheduler | None = None
@@ -63,7 +69,8 @@ class Running:
         if request.method not in ("GET", "HEAD"):
             return HttpResponse(405, b"method not allowed\n", _TEXT)
         if root == "metrics" and not check:
-            text = self.scheduler.metrics_text() if self.scheduler is not None else b""
+            text = generate_latest(self._registry)
+            text += self.scheduler.metrics_text() if self.scheduler is not None else b""
             return HttpResponse(200, text, "text/plain; version=0.0.4; charset=utf-8")
         if root not in ("healthz", "livez", "readyz") or check not in ("", "ping", "sched-handler-sync"):
             return HttpResponse(404, b"404 page not found\n", _TEXT)

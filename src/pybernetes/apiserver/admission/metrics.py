@@ -46,6 +46,8 @@ class AdmissionMetrics:
         self._requests = Counters(f"{prefix}webhook_request_total", "Webhooks that were asked.")
         self._rejections = Counters(f"{prefix}webhook_rejection_count", "Writes that webhooks refused or failed.")
         self._fail_open = Counters(f"{prefix}webhook_fail_open_count", "Webhooks that failed and were let pass.")
+        self._evaluations = Counters("pod_security_evaluations_total", "Pods that Pod Security looked at.")
+        self._exemptions = Counters("pod_security_exemptions_total", "Pods that Pod Security did not look at.")
         policy = "apiserver_validating_admission_policy_"
         self._checks = Counters(f"{policy}check_total", "Checks of validating admission policies.")
         self._check_duration = Histograms(
@@ -57,6 +59,16 @@ class AdmissionMetrics:
 
     def controller(self, name: str, operation: str, phase: str) -> Timed:
         return Timed(self._controllers, (("name", name), ("operation", operation), ("type", phase)))
+
+    def evaluated(self, mode: str, level: str, version: str, denied: bool, where: Labels) -> None:
+        """One look of Pod Security at a pod: ``where`` says at which write."""
+        decision = "deny" if denied else "allow"
+        self._evaluations.add(
+            (("decision", decision), ("mode", mode), ("policy_level", level), ("policy_version", version), *where)
+        )
+
+    def exempted(self, where: Labels) -> None:
+        self._exemptions.add(where)
 
     def webhook(self, name: str, kind: str, operation: str, seconds: float, code: int, error: str) -> None:
         """One answer: ``code`` is 200 where it allowed; ``error`` tells whose fault a failure is."""
@@ -81,6 +93,6 @@ class AdmissionMetrics:
 
     def lines(self) -> Iterator[str]:
         for part in (
-            self._steps, self._controllers, self._duration, self._requests, self._rejections, self._fail_open, self._checks, self._check_duration
+            self._steps, self._controllers, self._duration, self._requests, self._rejections, self._fail_open, self._checks, self._check_duration, self._evaluations, self._exemptions
         ):  # fmt: skip
             yield from part.lines()

@@ -10,13 +10,16 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from .... import KUBERNETES_VERSION
 from ....api.errors import forbidden, invalid
 from ....api.meta import Object, annotations_of, controller_of, labels_of, name_of
 from ....api.resources import GVR, NAMESPACES, PODS
 from ....hooks.admission import CREATE, UPDATE, AdmissionAttributes, AdmissionContext
+from ...metrics import Labels
 from ..base import WRITES, Plugin, is_pod
+from ..metrics import AdmissionMetrics
 from .checks import Finding, evaluate
-from .policy import MODES, PREFIX, LevelVersion, Policy, policy_of, stricter
+from .policy import LATEST, MODES, PREFIX, LevelVersion, Policy, policy_of, stricter
 
 _IGNORED_SUBRESOURCES = frozenset(
     {"exec", "attach", "binding", "eviction", "log", "portforward", "proxy", "status", "token"}
@@ -34,6 +37,7 @@ _CONTROLLERS = frozenset(
     }
 )
 MAX_PODS_TO_CHECK = 3000
+OURS = int(KUBERNETES_VERSION.split(".")[1])
 _NOTHING: Mapping[str, Any] = {}
 
 
@@ -65,6 +69,12 @@ def detail(findings: Iterable[Finding]) -> str:
     return ", ".join(f"{reason} ({words})" if words else reason for reason, words in findings)
 
 
+def _where(a: AdmissionAttributes) -> Labels:
+    """A write as metrics name it."""
+    kind = "pod" if is_pod(a.gvr) else "namespace" if a.gvr == NAMESPACES else "controller"
+    return (("request_operation", a.operation.lower()), ("resource", kind), ("subresource", a.subresource))
+
+
 class PodSecurity(Plugin):
     name = "PodSecurity"
 
@@ -76,6 +86,7 @@ class PodSecurity(Plugin):
             m: LevelVersion(defaults.get(m) or "privileged", defaults.get(f"{m}-version") or "latest") for m in MODES
         }
         self._defaults = Policy(**modes)
+        self._metrics: AdmissionMetrics = context.settings.get("metrics") or AdmissionMetrics()
         exemptions = configuration.get("exemptions") or {}
         self._users = frozenset(exemptions.get("usernames") or ())
         self._namespaces = frozenset(exemptions.get("namespaces") or ())
@@ -102,6 +113,7 @@ class PodSecurity(Plugin):
             reason = "user"
         if reason:
             attributes.audit_annotations[PREFIX + "exempt"] = reason
+            self._metrics.exempted(_where(attributes))
         return bool(reason)
 
     def _pod(self, attributes: AdmissionAttributes) -> None:
@@ -115,6 +127,7 @@ class PodSecurity(Plugin):
             if policy.is_privileged:
                 if enforce:
                     attributes.audit_annotations[PREFIX + "enforce-policy"] = str(LevelVersion())
+                    self._note(attributes, "enforce", policy.enforce, denied=False)
                 return
             if not enforce and policy.warn.level == policy.audit.level == "privileged":
                 return
@@ -134,6 +147,7 @@ class PodSecurity(Plugin):
         spec, annotations = template.get("spec") or _NOTHING, annotations_of(template)
         if spec.get("runtimeClassName") in self._runtime_classes:
             a.audit_annotations[PREFIX + "exempt"] = "runtimeClass"
+            self._metrics.exempted(_where(a))
             return
         if problem:
             a.audit_annotations[PREFIX + "error"] = f"Failed to parse policy: {problem}"
@@ -147,13 +161,25 @@ class PodSecurity(Plugin):
         if enforce:
             a.audit_annotations[PREFIX + "enforce-policy"] = str(policy.enforce)
         if found := findings(policy.audit):
+            self._note(a, "audit", policy.audit, denied=True)
             words = f'would violate PodSecurity "{policy.audit}": {detail(found)}'
             a.audit_annotations[PREFIX + "audit-violations"] = words
+        if enforce:
+            self._note(a, "enforce", policy.enforce, denied=bool(findings(policy.enforce)))
         if enforce and (found := findings(policy.enforce)):
             words = f'violates PodSecurity "{policy.enforce}": {detail(found)}'
             raise forbidden(a.gvr.group, a.gvr.resource, a.name, words)
         if found := findings(policy.warn):
+            self._note(a, "warn", policy.warn, denied=True)
             a.warnings.append(f'would violate PodSecurity "{policy.warn}": {detail(found)}')
+
+    def _note(self, a: AdmissionAttributes, mode: str, of: LevelVersion, *, denied: bool) -> None:
+        version = of.version
+        if of.level == "privileged":
+            version = LATEST
+        elif version != LATEST and of.minor > OURS:
+            version = "future"
+        self._metrics.evaluated(mode, of.level, version, denied, _where(a))
 
     # -- namespaces ----------------------------------------------------------------------------------------------------
 
