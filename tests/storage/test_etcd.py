@@ -3,17 +3,20 @@
 import asyncio
 import shutil
 import signal
+import ssl
+import sys
 
 import pytest
 from click.testing import CliRunner
 
 from apiserver.conftest import running
 from pybernetes.api.errors import StatusError
-from pybernetes.api.resources import CONFIG_MAPS
+from pybernetes.api.resources import CONFIG_MAPS, NAMESPACES
 from pybernetes.apiserver.inprocess import InProcessTransport
 from pybernetes.cli.main import cli
 from pybernetes.client import signing
 from pybernetes.client.rest import Client
+from pybernetes.client.transport import HttpTransport, TransportError
 from pybernetes.concurrency import RealClock
 from pybernetes.storage import etcd
 from pybernetes.storage.contract import StoreUnavailable
@@ -257,6 +260,40 @@ async def test_an_api_server_over_tls(secured, certificates):
         client = Client(InProcessTransport(server))
         made = await client.create(CONFIG_MAPS, {"metadata": {"name": "over-tls", "namespace": "default"}})
         assert await client.get(CONFIG_MAPS, "over-tls", "default") == made
+
+
+async def test_by_flags(secured, certificates, tmp_path):
+    """``p8s apiserver`` as a process of its own."""
+    (port,) = free_ports(1)
+    (tmp_path / "tokens.csv").write_text("secret,admin,1,system:masters\n")
+    keys = tmp_path / "sa.key"
+    keys.write_bytes(signing.key_to_pem(signing.new_key()))
+    flags = {
+        "etcd-servers": secured.urls[0], "etcd-cafile": certificates / "ca.crt", "etcd-keyfile": certificates / "client.key",
+        "etcd-certfile": certificates / "client.crt", "secure-port": port, "cert-dir": tmp_path, "bind-address": "127.0.0.1",
+        "token-auth-file": tmp_path / "tokens.csv", "service-account-signing-key-file": keys, "service-account-key-file": keys,
+    }  # fmt: skip
+    command = [sys.executable, "-c", "from pybernetes.cli.main import main; main()", "apiserver"]
+    process = await asyncio.create_subprocess_exec(*command, *(f"--{k}={v}" for k, v in flags.items()))
+    insecure = ssl.create_default_context()
+    insecure.check_hostname, insecure.verify_mode = False, ssl.CERT_NONE
+    client = Client(HttpTransport("127.0.0.1", port, tls=insecure, headers={"Authorization": "Bearer secret"}))
+    try:
+        async with RealClock().timeout(60):
+            while True:
+                try:
+                    found = await client.get(NAMESPACES, "default")
+                    break
+                except (TransportError, StatusError):
+                    await asyncio.sleep(0.05)
+        assert found["metadata"]["name"] == "default"
+        store = tls_store(secured, certificates)
+        await store.open()
+        assert await store.get("/registry/namespaces/default") is not None
+        await store.close()
+    finally:
+        process.send_signal(signal.SIGTERM)
+        await process.wait()
 
 
 @pytest.mark.parametrize(("client", "ca"), [("", "ca"), ("stranger", "ca"), ("client", "other-ca"), ("missing", "ca")])
