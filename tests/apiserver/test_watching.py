@@ -43,6 +43,7 @@ def wanted(selector, labels):
         "app=a": labels.get("app") == "a",
         "app in (b)": labels.get("app") == "b",
         "app in (a,b)": labels.get("app") in ("a", "b"),
+        "app in (a,b),tier in (x,y)": labels.get("app") in ("a", "b") and "tier" in labels,
         "app!=a": labels.get("app") != "a",
         "!app": "app" not in labels,
         "app=a,tier=x": labels.get("app") == "a" and labels.get("tier") == "x",
@@ -50,7 +51,17 @@ def wanted(selector, labels):
     }[selector]
 
 
-SELECTORS = ["", "app=a", "app in (b)", "app in (a,b)", "app!=a", "!app", "app=a,tier=x", "tier=x,app=b"]
+SELECTORS = [
+    "",
+    "app=a",
+    "app in (b)",
+    "app in (a,b)",
+    "app in (a,b),tier in (x,y)",
+    "app!=a",
+    "!app",
+    "app=a,tier=x",
+    "tier=x,app=b",
+]
 
 
 @pytest.mark.parametrize("seed", range(3))

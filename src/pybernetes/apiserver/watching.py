@@ -48,6 +48,8 @@ class Payload:
 LABEL = "label:"
 """Marks a bucket's trigger as a label's key; fields have no colon in their names."""
 MISSING = "\0"
+FEW_VALUES = 16
+"""Values of a label up to which a watcher waits for each of them, instead of looking at everything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,20 +88,21 @@ class Scope:
         """By namespace and name."""
         return (not self.namespace or self.namespace == entry.namespace) and (not self.name or self.name == entry.name)
 
-    def bucket(self) -> tuple[str, str]:
-        """The rarest thing that every wanted object has: changes are offered only where it fits."""
+    def buckets(self) -> list[tuple[str, str]]:
+        """The rarest thing of which every wanted object has one: changes are offered only where it fits."""
         for requirement in self.fields.requirements:
             if not requirement.negated and requirement.field not in ("metadata.name", "metadata.namespace"):
-                return requirement.field, requirement.value
+                return [(requirement.field, requirement.value)]
         if self.name:
-            return "metadata.name", self.name
+            return [("metadata.name", self.name)]
         for requirement in self.fields.requirements:
             if not requirement.negated and requirement.field == "metadata.name":
-                return "metadata.name", requirement.value
-        for wanted in self.labels.requirements:
-            if wanted.operator == "In" and len(wanted.values) == 1:
-                return LABEL + wanted.key, next(iter(wanted.values))
-        return ("metadata.namespace", self.namespace) if self.namespace else ("", "")
+                return [("metadata.name", requirement.value)]
+        named = [r for r in self.labels.requirements if r.operator == "In" and len(r.values) <= FEW_VALUES]
+        if named:
+            fewest = min(named, key=lambda r: len(r.values))
+            return [(LABEL + fewest.key, value) for value in fewest.values]
+        return [("metadata.namespace", self.namespace) if self.namespace else ("", "")]
 
     def seen(self, change: Change) -> str:
         """How a change looks from here: ADDED, MODIFIED, DELETED, or '' where it is out of sight."""
@@ -198,6 +201,8 @@ class Dispatcher:
             return
         wanted = False
         for group in self._interested(change):
+            if group.pending and group.pending[-1][1] is change:
+                continue  # it waits for the value before and for the one after
             kind = group.scope.seen(change)
             if kind and group.scope.covers(change.entry):
                 group.pending.append((kind, change))
@@ -271,9 +276,9 @@ class Dispatcher:
         group = self._groups.get(key)
         if group is None:
             group = self._groups[key] = Group(key, watcher.scope, watcher.view, watcher.sent)
-            bucket = watcher.scope.bucket()
-            self._buckets.setdefault(bucket, []).append(group)
-            self._triggers[bucket[0]] = self._triggers.get(bucket[0], 0) + 1
+            for bucket in watcher.scope.buckets():
+                self._buckets.setdefault(bucket, []).append(group)
+                self._triggers[bucket[0]] = self._triggers.get(bucket[0], 0) + 1
         elif group.pending:
             self.flush_group(group)
         group.watchers[watcher] = None
@@ -284,13 +289,13 @@ class Dispatcher:
         if group.watchers or self._groups.pop(group.key, None) is None:
             return
         self._dirty.pop(group, None)
-        bucket = group.scope.bucket()
-        self._buckets[bucket].remove(group)
-        if not self._buckets[bucket]:
-            del self._buckets[bucket]
-        self._triggers[bucket[0]] -= 1
-        if not self._triggers[bucket[0]]:
-            del self._triggers[bucket[0]]
+        for bucket in group.scope.buckets():
+            self._buckets[bucket].remove(group)
+            if not self._buckets[bucket]:
+                del self._buckets[bucket]
+            self._triggers[bucket[0]] -= 1
+            if not self._triggers[bucket[0]]:
+                del self._triggers[bucket[0]]
 
     def bookmark(self, revision: int) -> None:
         """Tells every watcher that asked how far the cache has come."""
