@@ -365,3 +365,32 @@ async def test_pod_security_counts_what_it_looked_at():
         == 1
     )
     assert total(found, "pod_security_exemptions_total", **where) == 1
+
+
+async def test_cluster_addresses_are_counted_by_range(server):
+    services = "/api/v1/namespaces/default/services"
+
+    async def create(name, **spec):
+        body = {
+            "kind": "Service",
+            "apiVersion": "v1",
+            "metadata": {"name": name},
+            "spec": {"ports": [{"port": 80}], **spec},
+        }
+        return (await ask(server, "POST", services, orjson.dumps(body))).status
+
+    before, _ = await scraped(server)
+    assert await create("a") == 201
+    assert await create("b", clusterIP="10.96.0.9") == 201
+    assert await create("c", clusterIP="10.96.0.9") == 422
+    found, _ = await scraped(server)
+    prefix = "kube_apiserver_clusterip_allocator_allocation"
+
+    def grown(metric, scope):
+        labels = {"cidr": "10.96.0.0/12", "scope": scope}
+        return total(found, metric, **labels) - total(before, metric, **labels)
+
+    assert grown(f"{prefix}_total", "dynamic") == 1
+    assert grown(f"{prefix}_total", "static") == 1
+    assert grown(f"{prefix}_errors_total", "static") == 1
+    assert grown(f"{prefix}_errors_total", "dynamic") == 0

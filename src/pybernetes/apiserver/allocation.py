@@ -23,6 +23,7 @@ from ..api.strategy.services import (
 )
 from ..concurrency import logger
 from ..hooks.admission import AdmissionAttributes
+from .metrics import Counters, Labels
 from .nodeports import NodePorts, ports_of
 from .registry import Resource
 
@@ -76,6 +77,19 @@ class ServiceAllocator:
         self._rng = rng
         self._ranges = [ipaddress.ip_network(r.strip(), strict=False) for r in ranges]
         self.ports = ports
+        prefix = "kube_apiserver_clusterip_allocator_"
+        self._given = Counters(f"{prefix}allocation_total", "Cluster addresses given out.")
+        self._refused = Counters(f"{prefix}allocation_errors_total", "Cluster addresses refused.")
+
+    def lines(self) -> Iterator[str]:
+        """Upstream's metrics."""
+        yield from self._given.lines()
+        yield from self._refused.lines()
+
+    @staticmethod
+    def _labels(networks: Iterable[Network], address: str, scope: str) -> Labels:
+        found = next((n for n in networks if not address or ipaddress.ip_address(address) in n), None)
+        return (("cidr", str(found) if found is not None else ""), ("scope", scope))
 
     # -- the hook ---------------------------------------------------------------------------------------------------
 
@@ -237,10 +251,18 @@ class ServiceAllocator:
             asked = not (wanted and attributes.dry_run)
             if asked and self._objects.get(IP_ADDRESSES, "", candidate) is not None:
                 continue
-            if attributes.dry_run or await self._claim(candidate, service, attributes):
+            if attributes.dry_run:
+                return candidate
+            if await self._claim(candidate, service, attributes):
+                self._given.add(self._labels(networks, candidate, "static" if wanted else "dynamic"))
                 return candidate
         if wanted:
+            if not attributes.dry_run:
+                self._refused.add(self._labels(networks, str(parse_ip_sloppy(wanted)), "static"))
             self._cannot(service, wanted, "provided IP is already allocated")
+        if not attributes.dry_run:
+            for network in networks:
+                self._refused.add(self._labels([network], "", "dynamic"))
         raise internal_error("failed to allocate a serviceIP: range is full")
 
     @staticmethod

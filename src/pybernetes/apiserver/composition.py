@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -87,8 +87,7 @@ def compose(store: Store, clock: Clock, rng: random.Random, options: Options) ->
             for health in server.health:
                 health.checks["kms-providers"] = encrypting.well
     server.auditor = auditor_of(options.audit, clock, rng)
-    if server.auditor is not None:
-        server.metrics.gauges.append(server.auditor.metrics)
+    server.metrics.gauges.append(server.auditor.metrics if server.auditor is not None else _no_audit)
     request = server.loopback
     identity = server_identity(socket.gethostname())
     authentication = authn.build(options.authentication, server.objects, clock, request, identity, rng)
@@ -201,6 +200,12 @@ def _trust(options: Options) -> dict[str, str]:
         names.groups,
         names.extra_prefixes,
     )
+
+
+def _no_audit() -> Iterator[str]:
+    from .audit.records import event_lines
+
+    return event_lines(0, 0)
 
 
 REWRITE_PATH = "/storage/rewrite"

@@ -15,6 +15,9 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores"
 Labels = tuple[tuple[str, str], ...]
 
 
+Observed = tuple[list[int], list[float]]
+
+
 class Counters:
     """One counter a set of labels."""
 
@@ -36,12 +39,17 @@ class Histograms:
 
     def __init__(self, name: str, text: str, bounds: tuple[float, ...]) -> None:
         self.name, self.text, self.bounds = name, text, bounds
-        self._found: dict[Labels, tuple[list[int], list[float]]] = {}
+        self._found: dict[Labels, Observed] = {}
 
-    def observe(self, labels: Labels, value: float) -> None:
+    def series(self, labels: Labels) -> Observed:
+        """For who observes one set of labels often: its counts by bucket, and its sum in the only place of a list."""
         found = self._found.get(labels)
         if found is None:
             found = self._found[labels] = ([0] * (len(self.bounds) + 1), [0.0])
+        return found
+
+    def observe(self, labels: Labels, value: float) -> None:
+        found = self.series(labels)
         found[0][bisect_left(self.bounds, value)] += 1
         found[1][0] += value
 

@@ -78,6 +78,7 @@ class ServiceRepair:
     def lines(self) -> Iterator[str]:
         """Upstream's metrics, and the allocator's."""
         yield from self._ports.lines()
+        yield from self._allocator.lines()
         for what, noun in (("nodeport", "port"), ("clusterip", "ip")):
             found = [({"type": kind}, n) for (w, kind), n in self._counts.items() if w == what and kind]
             name = f"apiserver_{what}_repair_"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
 
-from ..metrics import Counters, Histograms, Labels
+from ..metrics import Counters, Histograms, Labels, Observed
 
 _STEP = (0.005, 0.025, 0.1, 0.5, 1.0, 2.5)
 _WEBHOOK = (*_STEP, 10.0, 25.0)
@@ -17,18 +18,21 @@ MAX_CODE = 600
 class Timed:
     """How long one part of admission took, by its outcome."""
 
-    __slots__ = ("_histograms", "_passed", "_refused")
+    __slots__ = ("_histograms", "_labels", "_passed")
 
     def __init__(self, histograms: Histograms, labels: Labels) -> None:
-        self._histograms = histograms
-        self._passed: Labels = (*labels, ("rejected", "false"))
-        self._refused: Labels = (*labels, ("rejected", "true"))
+        self._histograms, self._labels = histograms, labels
+        self._passed: Observed | None = None
 
     def passed(self, seconds: float) -> None:
-        self._histograms.observe(self._passed, seconds)
+        found = self._passed
+        if found is None:
+            found = self._passed = self._histograms.series((*self._labels, ("rejected", "false")))
+        found[0][bisect_left(_STEP, seconds)] += 1
+        found[1][0] += seconds
 
     def refused(self, seconds: float) -> None:
-        self._histograms.observe(self._refused, seconds)
+        self._histograms.observe((*self._labels, ("rejected", "true")), seconds)
 
 
 class AdmissionMetrics:

@@ -128,6 +128,13 @@ def reference(info: RequestInfo) -> bytes:
     return b',"objectRef":' + orjson.dumps(target) if target else b""
 
 
+def event_lines(events: int, rejected: int) -> Iterator[str]:
+    """Also of a server that records nothing: monitoring asks for them."""
+    yield from counter_lines("apiserver_audit_event_total", "Audit events handed to the log.", [({}, events)])
+    text = "Requests that were refused because they could not be recorded."
+    yield from counter_lines("apiserver_audit_requests_rejected_total", text, [({}, rejected)])
+
+
 class Auditor:
     """Records requests by a policy into a log."""
 
@@ -141,7 +148,7 @@ class Auditor:
         self.strict = bool(getattr(log, "strict", False))
         """A request that cannot be recorded when it comes is not served."""
         self.too_large = 0
-        self.events = 0
+        self.events = self.rejected = 0
         """Handed to the log."""
         self.requests = dict.fromkeys(LEVELS, 0)
         """By the level at which the policy wants them."""
@@ -171,6 +178,7 @@ class Auditor:
             lost = self.log.dropped if self.strict else 0
             self._emit(record, RECEIVED, None)
             if self.strict and self.log.dropped > lost:
+                self.rejected += 1
                 raise Undecided(_uri(request), "failed to store audit event")
 
     def finish(self, request: Request, response: Response) -> None:
@@ -271,7 +279,7 @@ class Auditor:
 
     def metrics(self) -> Iterator[str]:
         """Under upstream's names."""
-        yield from counter_lines("apiserver_audit_event_total", "Audit events handed to the log.", [({}, self.events)])
+        yield from event_lines(self.events, self.rejected)
         counts = self.log.lost()
         counts["truncate"] = counts.get("truncate", 0) + self.too_large
         lost = [({"plugin": plugin}, number) for plugin, number in counts.items() if number]
