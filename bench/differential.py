@@ -39,6 +39,7 @@ _TEXT = (
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z"), "TIME"),
     (re.compile(r"(resource version[^0-9]*)\d+", re.IGNORECASE), r"\1RV"),
     (re.compile(r"current: \d+"), "current: RV"),
+    (re.compile(r"^\d+s$"), "AGE"),
 )
 
 

@@ -29,7 +29,7 @@ from typing import Any
 
 import yaml
 from differential import Server, lines_of
-from differential_cases import APPLY, NS, Case, post, put
+from differential_cases import APPLY, NS, TABLE, Case, post, put
 
 Schema = dict[str, Any]
 Change = tuple[tuple[str | int, ...], Any]
@@ -226,6 +226,8 @@ class Plan:
             self._must(comparison, put(f"{self.path} good status", f"{item}/status", self._sendable(self.obj)))
             time.sleep(SETTLED if self.collection in SELF_WRITTEN else 0)
             comparison.compare(Case(f"{self.path} read", "GET", item, status_only=True, remember=version))
+
+        comparison.compare(Case(f"{self.path} table", "GET", item, None, {"Accept": TABLE}))
 
     @staticmethod
     def _must(comparison: Comparison, case: Case) -> None:
