@@ -156,3 +156,27 @@ def test_every_kind_takes_an_empty_object_and_is_stable() -> None:
     for gvk in builtin_by_gvk():
         once = defaulted(gvk, {"metadata": {"name": "x"}})
         assert defaulted(gvk, once) == once, gvk
+
+
+@pytest.mark.parametrize(
+    ("given", "address", "addresses"),
+    [
+        ({"podIP": "10.0.0.1"}, "10.0.0.1", ["10.0.0.1"]),
+        ({"podIPs": [{"ip": "10.0.0.1"}, {"ip": "fd00::1"}]}, "10.0.0.1", ["10.0.0.1", "fd00::1"]),
+        ({"podIP": "10.0.0.2", "podIPs": [{"ip": "10.0.0.1"}, {"ip": "fd00::1"}]}, "10.0.0.2", ["10.0.0.2"]),
+    ],
+)
+def test_a_pods_address_is_its_first_one(given: dict[str, Any], address: str, addresses: list[str]) -> None:
+    status = defaulted(POD, {"spec": {"containers": []}, "status": given})["status"]
+    assert (status["podIP"], [a["ip"] for a in status["podIPs"]]) == (address, addresses)
+
+
+def test_every_source_of_a_volume_is_defaulted() -> None:
+    volume = {"name": "v", "emptyDir": {}, "secret": {"secretName": "s"}, "iscsi": {"iqn": "x"}}
+    found = defaulted(POD, {"spec": {"containers": [], "volumes": [volume]}})["spec"]["volumes"][0]
+    assert found["secret"]["defaultMode"] == 420 and found["iscsi"]["iscsiInterface"] == "default"
+
+
+def test_a_daemon_set_names_the_generation_of_its_template() -> None:
+    found = defaulted(GVK("apps", "v1", "DaemonSet"), {"metadata": {"name": "d"}, "spec": {}})
+    assert found["metadata"]["annotations"] == {"deprecated.daemonset.template.generation": "0"}

@@ -84,3 +84,8 @@ def test_an_immutable_config_map_keeps_even_its_empty_maps() -> None:
     assert _update("configmaps", {**old, "binaryData": {}}, old) == [
         "binaryData: Forbidden: field is immutable when `immutable` is set"
     ]
+
+
+def test_pointers_to_empty_structs_are_set() -> None:
+    claim = "core.PersistentVolumeClaimSpec"
+    assert not same({"selector": {}}, {}, claim) and same({"selector": {}}, {"selector": {}}, claim)

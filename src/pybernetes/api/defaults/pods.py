@@ -162,13 +162,13 @@ def _default_http_get(action: Obj) -> None:
 
 
 def _default_volume(volume: Obj) -> None:
-    for field, value in volume.items():
-        if field != "name" and value is not None:
-            defaulter = VOLUME_SOURCES.get(field)
-            if defaulter is not None:
-                defaulter(value)
-            return
-    volume["emptyDir"] = {}
+    sources = [field for field, value in volume.items() if field != "name" and value is not None]
+    for field in sources:  # one, if it is to be accepted
+        defaulter = VOLUME_SOURCES.get(field)
+        if defaulter is not None:
+            defaulter(volume[field])
+    if not sources:
+        volume["emptyDir"] = {}
 
 
 def _default_mode(source: Obj) -> None:

@@ -337,9 +337,9 @@ _NOT_EPHEMERAL = (
 )
 
 
-def _is_set(value: Any) -> bool:
-    """A pointer to an empty struct is one; an empty list is none."""
-    return value is not None if isinstance(value, dict) else bool(value)
+def _is_set(field: str, value: Any) -> bool:
+    """A pointer to an empty struct is one; an empty list is none, and resources are always there."""
+    return value is not None if isinstance(value, dict) and field != "resources" else bool(value)
 
 
 def validate_ephemeral_containers(containers: list[Obj], path: str, others: Collection[str], pod: PodFacts) -> Errors:
@@ -355,7 +355,7 @@ def validate_ephemeral_containers(containers: list[Obj], path: str, others: Coll
         if target and target not in others:
             found.append(field_not_found(f"{here}.targetContainerName", target))
         words = "cannot be set for an Ephemeral Container"
-        found += [forbidden_field(f"{here}.{f}", words) for f in _NOT_EPHEMERAL if _is_set(container.get(f))]
+        found += [forbidden_field(f"{here}.{f}", words) for f in _NOT_EPHEMERAL if _is_set(f, container.get(f))]
         for j, mount in enumerate(container.get("volumeMounts") or ()):
             for field in ("subPath", "subPathExpr"):
                 if mount.get(field):
