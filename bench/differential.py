@@ -116,6 +116,8 @@ def equalized(value: Any, hidden: frozenset[str]) -> Any:
         if isinstance(value.get("managedFields"), list):
             # Who watches policies is a controller of ours in the API server, of theirs in another process.
             entries = [e for e in value["managedFields"] if e.get("manager") != "validatingadmissionpolicy-status"]
+            # Entries stand in the order of their seconds, which two servers need not share.
+            entries.sort(key=lambda e: (e.get("manager") or "", e.get("operation") or "", e.get("subresource") or ""))
             value = {**value, "managedFields": entries}
         return {
             k: _VOLATILE[k] if k in _VOLATILE and v else "HIDDEN" if k in hidden else equalized(v, hidden)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ..cel_words import KEYWORDS
-from ..errors import duplicate, invalid_value, not_supported, required, too_many
+from ..errors import FieldError, duplicate, forbidden_field, go_quote, invalid_value, not_supported, required, too_many
 from .errors import Errors, Obj, invalid_each
 from .formats import (
     dns_1035_label_problems,
@@ -545,16 +545,24 @@ def _validating_binding(obj: Obj, old: Obj | None = None) -> Errors:
 
 def _param_ref(reference: Obj, path: str) -> Errors:
     name, selector = reference.get("name") or "", reference.get("selector")
-    found: Errors = []
+    both, found = "name and selector are mutually exclusive", Errors()
     if name:
         found += invalid_each(f"{path}.name", name, path_segment_problems(name))
         if selector is not None:
-            found.append(required(f"{path}.name", "name and selector are mutually exclusive"))
-    elif selector is None:
-        found.append(required(path, "one of name or selector must be specified"))
+            found.append(forbidden_field(f"{path}.name", both))
     if selector is not None:
         found += validate_label_selector(selector, f"{path}.selector")
-    return found + _given(reference, path, "parameterNotFoundAction", ("Allow", "Deny"))
+        if name:
+            found.append(forbidden_field(f"{path}.selector", both))
+    elif not name:
+        found.append(required(path, "one of name or selector must be specified"))
+    action, where = reference.get("parameterNotFoundAction"), f"{path}.parameterNotFoundAction"
+    if not action:
+        found.append(required(where))
+    elif action not in ("Deny", "Allow"):
+        words = f'Unsupported value: {go_quote(action)}: supported values: "Deny", "Allow"'  # in this order
+        found.append(FieldError(where, "FieldValueNotSupported", words))
+    return found
 
 
 def _updated(check: Callable[..., Errors]) -> Callable[[Obj, Obj], Errors]:

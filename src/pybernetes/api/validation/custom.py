@@ -192,7 +192,7 @@ def _versions(versions: list[Obj], path: str, rules: SchemaRules, shared: _Share
         found.append(invalid_value(path, versions, "must contain unique version names"))
     if sum(bool(version.get("storage")) for version in versions) != 1:
         words = "must have exactly one version marked as storage version"
-        found.append(invalid_value(path, versions, words))
+        found.append(invalid_value(path, versions or None, words))
     if names and names[0]:
         found += _joined("spec.version", names[0], dns_1035_label_problems(names[0]))
     return found
