@@ -131,9 +131,9 @@ class _ApiServer(Component):
 
 @click.command(cls=_ApiServer)
 @with_flags
-def apiserver(verbosity: int, **flags: Any) -> None:
+def apiserver(verbosity: int, logging_format: str, **flags: Any) -> None:
     """Run an API server (kube-apiserver's flags)."""
-    configure("debug" if verbosity > 3 else "info")
+    configure("debug" if verbosity > 3 else "info", logging_format)
     gc.disable()  # until ``settle_memory``: what a start makes, stays
     sys.setswitchinterval(SWITCHING)
     import uvloop

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ..concurrency import flags
-from ..concurrency.flags import DURATION, boolean, ignored, version_flag
+from ..concurrency.flags import DURATION, boolean, ignored, logging_format, version_flag
 
 NONE = "none"
 
@@ -48,7 +48,6 @@ NOT_HERE = frozenset(
         "--etcd-servers-overrides",
         "--kubelet-timeout",
         "--livez-grace-period",
-        "--logging-format",
         "--max-connection-bytes-per-sec",
         "--min-compatibility-version",
         "--peer-advertise-ip",
@@ -89,6 +88,7 @@ FLAGS: list[Any] = [
     boolean("--permit-port-sharing", default=False, help="Listen with SO_REUSEPORT."),
     click.option("--shutdown-delay-duration", type=DURATION, default="0s", show_default=True, help="How long it goes on after it was told to stop, with /readyz failing."),
     click.option("--disabled-metrics", default="", callback=_split, help="Names of metrics that are not shown."),
+    logging_format(),
     version_flag(),
     *ignored(IGNORED),
 ]  # fmt: skip

@@ -70,6 +70,13 @@ class Component(click.Command):
             raise click.ClickException(failure.format_message()) from failure
 
 
+def logging_format() -> Any:
+    return click.option(
+        "--logging-format", type=click.Choice(["text", "json"]), default="text", show_default=True,
+        help="How lines are written to standard error.",
+    )  # fmt: skip
+
+
 def version_flag() -> Any:
     """``--version`` as upstream's programs answer it."""
 

@@ -24,7 +24,7 @@ from ..client.kubeconfig import KubeconfigError, client_from_kubeconfig
 from ..client.leases import LeadershipLost
 from ..concurrency import Clock, RealClock, tlsflags
 from ..concurrency import flags as flags_of_all
-from ..concurrency.flags import DURATION, Component, boolean, ignored, version_flag
+from ..concurrency.flags import DURATION, Component, boolean, ignored, logging_format, version_flag
 from ..concurrency.log import configure
 from .registry import UnknownController
 from .settings import Settings
@@ -117,7 +117,6 @@ NOT_HERE = frozenset(
         "--horizontal-pod-autoscaler-sync-period",
         "--horizontal-pod-autoscaler-tolerance",
         "--leader-migration-config",
-        "--logging-format",
         "--min-compatibility-version",
         "--mirroring-concurrent-service-endpoint-syncs",
         "--mirroring-endpointslice-updates-batch-period",
@@ -185,6 +184,7 @@ FLAGS: list[Any] = [
     click.option("--max-endpoints-per-slice", type=click.IntRange(1, 1000), default=100, show_default=True, help="Endpoints in one EndpointSlice."),
     click.option("--local-volume-directory", default="/var/lib/pybernetes/volumes", show_default=True, help="Volumes of the StorageClass standard (ours)."),
     boolean("--default-storage-class", "provision_default_storage_class", default=True, help="Make the StorageClass standard (ours)."),
+    logging_format(),
     version_flag(),
     click.option("-v", "--v", "verbosity", type=int, default=0, help="Above 3: debug messages."),
 ]  # fmt: skip
@@ -209,9 +209,9 @@ class _ControllerManager(Component):
 
 @click.command(name="controller-manager", cls=_ControllerManager)
 @with_flags
-def controller_manager(verbosity: int, **flags: Any) -> None:
+def controller_manager(verbosity: int, logging_format: str, **flags: Any) -> None:
     """Run the controllers (kube-controller-manager's flags)."""
-    configure("debug" if verbosity > 3 else "info")
+    configure("debug" if verbosity > 3 else "info", logging_format)
     import uvloop
 
     try:

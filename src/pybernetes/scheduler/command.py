@@ -21,7 +21,7 @@ from ..client.kubeconfig import KubeconfigError, client_from_kubeconfig
 from ..client.leases import LeaderElector, LeadershipLost
 from ..concurrency import Clock, RealClock, tlsflags
 from ..concurrency import flags as flags_of_all
-from ..concurrency.flags import DURATION, Component, boolean, ignored, version_flag
+from ..concurrency.flags import DURATION, Component, boolean, ignored, logging_format, version_flag
 from ..concurrency.log import configure
 from .configuration import Configuration, ConfigurationError, load
 from .profiles import ProfileError
@@ -58,7 +58,6 @@ NOT_HERE = frozenset(
         "--allow-metric-labels-manifest",
         "--disabled-metrics",
         "--emulated-version",
-        "--logging-format",
         "--min-compatibility-version",
         "--permit-address-sharing",
         "--permit-port-sharing",
@@ -88,6 +87,7 @@ FLAGS: list[Any] = [
     click.option("--kube-api-qps", type=float, default=None, help="Calls a second at most, 0: no limit [clientConnection.qps, else no limit]."),
     click.option("--kube-api-burst", type=int, default=None, help="Calls at once before that limit counts [100]."),
     click.option("--write-config-to", default="", help="Write the configuration to a file and end."),
+    logging_format(),
     version_flag(),
     click.option("-v", "--v", "verbosity", type=int, default=0, help="Above 3: debug messages."),
 ]  # fmt: skip
@@ -107,9 +107,9 @@ class _Scheduler(Component):
 
 @click.command(name="scheduler", cls=_Scheduler)
 @with_flags
-def scheduler(verbosity: int, **flags: Any) -> None:
+def scheduler(verbosity: int, logging_format: str, **flags: Any) -> None:
     """Run a scheduler (kube-scheduler's flags)."""
-    configure("debug" if verbosity > 3 else "info")
+    configure("debug" if verbosity > 3 else "info", logging_format)
     import uvloop
 
     try:
