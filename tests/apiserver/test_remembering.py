@@ -114,3 +114,17 @@ def test_pods_that_differ_in_values_have_the_managed_fields_that_they_would_have
         }
         one = pod(f"p{number}", **spec)
         assert outcome(remembering, one) == outcome(PodKind(INFO), one)
+
+
+def test_a_zero_is_not_owned_because_one_like_it_was_more():
+    """A field that is always written belongs to nobody where it is zero, whatever was remembered of the kind before."""
+    info = next(i for gvr, i in builtin_by_gvr().items() if gvr.resource == "priorityclasses")
+    kind = BuiltinKind(info)
+
+    def owned(value):
+        obj = {"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": "p"}, "value": value}
+        kind.default(obj)
+        (entry,) = kind.manage(None, obj, "test", "", "2026-01-01T00:00:00Z")["metadata"]["managedFields"]
+        return "f:value" in entry["fieldsV1"]
+
+    assert [owned(5), owned(0), owned(7), owned(0)] == [True, False, True, False]

@@ -53,7 +53,8 @@ def structure(value: Any) -> Any:
         return {k: v if k in LIST_KEYS and type(v) in (str, int) else structure(v) for k, v in value.items()}
     if type(value) is list:
         return [structure(v) if type(v) in (dict, list) else v for v in value]  # a set's members are paths themselves
-    return value is None
+    # Where a field is always written, its zero is what an empty object has too, and nobody owns it.
+    return 0 if value is None else 1 if value else 2
 
 
 def field_shape(obj: Object, manager: str, *, builtin: bool = False) -> bytes | None:

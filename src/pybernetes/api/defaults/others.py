@@ -189,7 +189,9 @@ def _default_crd(obj: Obj) -> None:
         ] or None
     status.setdefault("conditions", None)
     if status.get("acceptedNames") is None:
-        status["acceptedNames"] = {"plural": "", "kind": ""}
+        status["acceptedNames"] = {}
+    for field in ("plural", "kind"):
+        status["acceptedNames"].setdefault(field, "")
 
 
 def _default_api_service(obj: Obj) -> None:
