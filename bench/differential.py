@@ -40,6 +40,7 @@ _TEXT = (
     (re.compile(r"(resource version[^0-9]*)\d+", re.IGNORECASE), r"\1RV"),
     (re.compile(r"current: \d+"), "current: RV"),
     (re.compile(r"^\d+s$"), "AGE"),
+    (re.compile(r"kube-api-access-\w{5}"), "kube-api-access-xxxxx"),
 )
 
 

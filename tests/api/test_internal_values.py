@@ -89,3 +89,14 @@ def test_an_immutable_config_map_keeps_even_its_empty_maps() -> None:
 def test_pointers_to_empty_structs_are_set() -> None:
     claim = "core.PersistentVolumeClaimSpec"
     assert not same({"selector": {}}, {}, claim) and same({"selector": {}}, {"selector": {}}, claim)
+
+
+def test_a_pod_keeps_even_a_pointer_to_nothing() -> None:
+    def pod(profile: dict[str, Any]) -> dict[str, Any]:
+        return {"spec": {"containers": [{"name": "c", "image": "i", "securityContext": {"seccompProfile": profile}}]}}
+
+    kind = {"type": "RuntimeDefault"}
+    (found, *_) = [
+        e for e in _update("pods", pod({**kind, "localhostProfile": ""}), pod(kind)) if e.startswith("spec: ")
+    ]
+    assert '-     "LocalhostProfile": null\n+     "LocalhostProfile": ""\n' in found

@@ -570,7 +570,11 @@ def _updated(check: Callable[..., Errors]) -> Callable[[Obj, Obj], Errors]:
 
 
 def _policy_status(new: Obj, old: Obj) -> Errors:
-    return validate_conditions((new.get("status") or {}).get("conditions"), "status.conditions")
+    status, found = new.get("status") or {}, Errors()
+    for i, warning in enumerate((status.get("typeChecking") or {}).get("expressionWarnings") or ()):
+        at = f"status.typeChecking.expressionWarnings[{i}]"
+        found += [required(f"{at}.{f}") for f in ("warning", "fieldRef") if not (warning.get(f) or "").strip()]
+    return found + validate_conditions(status.get("conditions"), "status.conditions")
 
 
 def _nothing(new: Obj, old: Obj) -> Errors:

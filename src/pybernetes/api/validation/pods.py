@@ -14,7 +14,7 @@ from .containers import trimmed_image
 from .diffs import diff
 from .errors import Errors, Obj, sorted_map
 from .formats import range_words
-from .go_values import go_value
+from .go_values import go_value, same
 from .kube_meta import validate_meta, validate_meta_update
 from .meta import subdomain_name
 from .options import NEW_POD, PodOptions
@@ -105,12 +105,12 @@ def validate_pod_update(new: Obj, old: Obj) -> Errors:
         return found
     found += _tolerations(spec, before, _options(new, old))
     found += _fewer_gates(spec.get("schedulingGates") or [], before.get("schedulingGates") or [])
-    if semantically_equal(spec, before):
+    if same(spec, before, "core.PodSpec"):
         return found
     munged = _with_allowed_changes_undone(spec, before)
     if before.get("schedulingGates"):
         found += _gated_changes(munged, before)
-    if not semantically_equal(munged, before):
+    if not same(munged, before, "core.PodSpec"):
         words = f"pod updates may not change fields other than {_UPDATABLE}\n{diff(before, munged, 'core.PodSpec')}"
         found.append(forbidden_field("spec", words))
     return found
