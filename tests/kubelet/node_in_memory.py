@@ -134,9 +134,15 @@ def machine_for(settings: KubeletSettings, boot: str = "boot-1") -> Machine:
 
 @asynccontextmanager
 async def running_kubelet(
-    cluster: Cluster, runtime: FakeRuntime, settings: KubeletSettings, boot: str = "boot-1", *, cut: bool = False
+    cluster: Cluster,
+    runtime: FakeRuntime,
+    settings: KubeletSettings,
+    boot: str = "boot-1",
+    *,
+    cut: bool = False,
+    wait: bool = True,
 ):
-    """``cut``: without an API server; then it is not waited for until it is ready."""
+    """``cut``: without an API server; then it is never waited for until it is ready."""
     client = cluster.client_as("system:node:node", ("system:nodes",))
     client.transport = wire = Wire(client.transport)  # type: ignore[assignment]
     if cut:
@@ -154,7 +160,7 @@ async def running_kubelet(
     task = asyncio.get_running_loop().create_task(kubelet.run())
     try:
         waiting = asyncio.get_running_loop().create_task(kubelet.ready.wait())
-        if not cut:
+        if wait and not cut:
             await asyncio.wait((task, waiting), return_when=asyncio.FIRST_COMPLETED)
         if task.done():
             task.result()

@@ -96,6 +96,8 @@ async def leftovers(node: RealNode) -> list[str]:
     found += [f"log {d}" for d in (base / "logs").iterdir()]
     inside = (f"{base}/kubelet/", f"{settings.state}/netns/", f"{settings.state}/io.containerd")
     found += [f"mount {m.target}" for m in linux.mounts() if m.target.startswith(inside)]
+    namespaces = settings.state / "io.containerd.grpc.v1.cri/netns"
+    found += [f"network namespace {n.name}" for n in (namespaces.iterdir() if namespaces.is_dir() else ())]
     addresses = settings.state / "cni/pybernetes"
     taken = [a.name for a in addresses.iterdir() if a.name[0].isdigit()] if addresses.is_dir() else []
     found += [f"address {a}" for a in taken]

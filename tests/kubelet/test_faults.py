@@ -3,7 +3,9 @@
 ``real_node`` removes all pods at the end of every test and asserts that no sandbox, address, mount, cgroup, log or process is left.
 """
 
+import asyncio
 import os
+import platform
 import re
 import select
 import shutil
@@ -18,6 +20,7 @@ from pybernetes.api.resources import CONFIG_MAPS, NODES, PODS
 from pybernetes.concurrency import RealClock
 from pybernetes.kubelet import cgroups, linux
 from pybernetes.kubelet.containerd import shims_of
+from pybernetes.kubelet.runtime.pause import pause_binary
 from pybernetes.kubelet.stats import source
 from pybernetes.kubelet.volumes import manager
 from pybernetes.testing.cluster import start_cluster
@@ -86,6 +89,33 @@ async def test_pods_asked_for_and_ended_while_containerd_is_away(node):
     assert again["status"]["containerStatuses"][0]["lastState"]["terminated"]["exitCode"] == 137
     await node.until(ready, "late", timeout=90)
     await node.until_gone("leaving", timeout=90)
+
+
+async def test_a_shim_that_a_restarted_containerd_does_not_know_is_ended(node):
+    """It was killed between starting a shim and noting it."""
+    await node.create(pod(shell(FOREVER)))
+    await node.until(ready, timeout=90)
+    kept = processes(node)
+    stray = await asyncio.create_subprocess_exec(
+        "containerd-shim-fake", "-address", str(node.node.settings.socket), "-id", "unknown", "30",
+        executable=stray_program(node),
+    )  # fmt: skip
+    async with node.clock.timeout(90):
+        while len(processes(node)) != 2:
+            await node.clock.sleep(0.02)
+        os.kill(node.node.containerd.running_pid(), signal.SIGKILL)
+        assert await stray.wait() == -signal.SIGKILL
+        await node.node.containerd.ready.wait()
+    assert processes(node) == kept
+    assert ready(await node.pod())
+
+
+def stray_program(node) -> str:
+    """A program that only waits, whatever it is called with."""
+    file = node.node.base / "stray"
+    file.write_bytes(pause_binary(platform.machine()))
+    file.chmod(0o755)
+    return str(file)
 
 
 async def first_process(node, created, name="c") -> int:

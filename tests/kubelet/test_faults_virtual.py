@@ -1,6 +1,8 @@
 """Faults on a virtual clock: where waiting is the point (an API server away, clocks that jump, delays that double)."""
 
 import os
+import random
+from collections import Counter
 
 import pytest
 
@@ -185,6 +187,64 @@ def test_of_pods_found_all_at_once_the_important_ones_get_their_room_first(play,
             assert (await node.until_phase("Failed", "a-low", timeout=60))["status"]["reason"] == "OutOfcpu"
 
     play(test, started=False)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_kubelet_killed_at_any_moment_starts_nothing_twice(play, tmp_path, seed):
+    """Between any two calls of the runtime; what it had asked for may have been done or not."""
+
+    async def test(node):
+        runtime, clock, rng = node.runtime, node.clock, random.Random(seed)
+        slow_down(runtime, clock, rng)
+        settings = settings_in(tmp_path)
+        names = [f"p{n}" for n in range(3)]
+        for name in names:
+            await node.create(pod(container("c"), container("d"), init=(container("i"),), meta={"name": name}))
+        for _ in range(20):
+            async with running_kubelet(node.cluster, runtime, settings, wait=False):
+                await clock.sleep(rng.random() * rng.choice((0.3, 1.0, 3.0)))
+                assert running_twice(runtime) == []
+        async with running_kubelet(node.cluster, runtime, settings):
+            for name in names:
+                await node.until(ready, name, timeout=60)
+            assert running_twice(runtime) == []
+            await node.clock.sleep(30)
+            assert sum(s["state"] == "SANDBOX_READY" for s in runtime.sandboxes.values()) == 3
+            for name in names:
+                await node.client.delete(PODS, name, "default")
+            for name in names:
+                await node.until_gone(name, timeout=60)
+            await clock.sleep(90)
+            assert runtime.sandboxes == {} and runtime.containers == {}
+            assert list((tmp_path / "kubelet/pods").iterdir()) == []
+
+    play(test, lambda name, attempt: Program(runs=0.2) if name == "i" else Program(), started=False)
+
+
+def slow_down(runtime, clock, rng) -> None:
+    """Every call takes its time, before and after it is carried out."""
+
+    def slow(call):
+        async def slowly(*args, **kwargs):
+            await clock.sleep(rng.random() * 0.05)
+            answer = await call(*args, **kwargs)
+            await clock.sleep(rng.random() * 0.05)
+            return answer
+
+        return slowly
+
+    for name in ("run_pod_sandbox", "create_container", "start_container", "stop_container", "remove_container"):
+        setattr(runtime, name, slow(getattr(runtime, name)))
+
+
+def running_twice(runtime):
+    """Containers of which more than one instance runs at once."""
+    running = Counter(
+        (c.config["labels"]["io.kubernetes.pod.uid"], c.name)
+        for c in runtime.containers.values()
+        if c.state == "CONTAINER_RUNNING"
+    )
+    return [key for key, count in running.items() if count > 1]
 
 
 # -- pressure --------------------------------------------------------------------------------------------------------------

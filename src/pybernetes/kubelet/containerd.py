@@ -17,6 +17,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -288,12 +289,14 @@ class Containerd:
         backoff = Backoff(0.5, 30.0)
         first = True
         while True:
-            pid = self.running_pid()
+            pid, survivors = self.running_pid(), {}
             if pid is None:
+                survivors = shims_by_id(str(self.settings.socket))
                 pid = await self._start()
             started = self._clock.monotonic()
             if await self._serves(pid):
                 first = False
+                await self._end_unknown(survivors)
                 self.ready.set()
                 await _exit_of(pid)
                 self.ready.clear()
@@ -303,6 +306,27 @@ class Containerd:
             if self._clock.monotonic() - started > 60:
                 backoff.reset()
             await self._clock.sleep(backoff.next())
+
+    async def _end_unknown(self, survivors: Mapping[str, int]) -> None:
+        """Ends shims of which a restarted containerd knows nothing: it was killed between starting and noting them.
+
+        They outlived the former one, so none of them belongs to a pod that is being started now.
+        """
+        if not survivors:
+            return
+        client = CRIClient(self.settings.endpoint)
+        try:
+            known = {s["id"] for s in await client.list_pod_sandboxes()}
+        except CRIError as failure:
+            log.warning("pods not listed", error=str(failure))
+            return
+        finally:
+            await client.close()
+        for identity, pid in survivors.items():
+            if identity not in known:
+                log.warning("ending a shim that nobody knows", id=identity, pid=pid)
+                for process in (*_children_of(pid), pid):
+                    await _end_now(process, self._clock)
 
     async def _serves(self, pid: int) -> bool:
         """Waits until the CRI answers; False where the process ends before (or does not answer within a minute)."""
@@ -413,18 +437,23 @@ async def _end(pid: int, clock: Clock, grace: float) -> None:
             continue
 
 
-def shims_of(socket: str) -> list[int]:
-    """The pids of the shims that serve the containerd behind ``socket``."""
-    found = []
+def shims_by_id(socket: str) -> dict[str, int]:
+    """The shims that serve the containerd behind ``socket``: id of the sandbox -> pid."""
+    found = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
                 words = (entry / "cmdline").read_bytes().split(b"\0")
             except OSError:
                 continue
-            if b"containerd-shim" in os.path.basename(words[0]) and socket.encode() in words:
-                found.append(int(entry.name))
+            if b"containerd-shim" in os.path.basename(words[0]) and socket.encode() in words and b"-id" in words[:-1]:
+                found[words[words.index(b"-id") + 1].decode()] = int(entry.name)
     return found
+
+
+def shims_of(socket: str) -> list[int]:
+    """The pids of the shims that serve the containerd behind ``socket``."""
+    return list(shims_by_id(socket).values())
 
 
 def _children_of(pid: int) -> list[int]:
