@@ -9,7 +9,7 @@ from pybernetes.apiserver.command import _stopper, apiserver, options_of
 from pybernetes.apiserver.composition import compose
 from pybernetes.apiserver.request import Request
 from pybernetes.concurrency import RealClock, VirtualClock
-from pybernetes.hooks.identity import Credentials, UserInfo
+from pybernetes.hooks.identity import ANONYMOUS, Credentials, UserInfo
 from pybernetes.storage.memory import MemoryStore
 
 ROOT = UserInfo("root", groups=("system:masters",))
@@ -104,3 +104,28 @@ def test_without_a_delay_it_stops_at_once(tmp_path):
     stopped = []
     _stopper(None, VirtualClock(), 0.0, lambda: stopped.append(1))()
     assert stopped == [1]
+
+
+async def test_scripts_of_allowed_origins_may_read_answers(tmp_path):
+    server = await started(tmp_path, r"--cors-allowed-origins=//ui\.example\.com(:|$),^https://x\.y$")
+
+    async def ask(method, origin, user=ROOT):
+        headers = {"origin": origin} if origin else {}
+        response = await server.handle(
+            Request(method, "/api/v1/pods", "", headers, b"", Credentials(headers), user=user)
+        )
+        return response.status, dict(response.headers).get("Access-Control-Allow-Origin")
+
+    assert await ask("OPTIONS", "https://ui.example.com:8443", ANONYMOUS) == (204, "https://ui.example.com:8443")
+    assert await ask("GET", "https://ui.example.com") == (200, "https://ui.example.com")
+    assert await ask("GET", "https://x.y") == (200, "https://x.y")
+    assert await ask("GET", "https://x.y", ANONYMOUS) == (401, "https://x.y")
+    for other in ("https://ui.example.com.evil", "https://uixexample.com", ""):
+        assert await ask("GET", other) == (200, None)
+        assert (await ask("OPTIONS", other))[1] is None
+
+
+@pytest.mark.parametrize("expression", ["example.com", "//example.com", "^(example$"])
+def test_origins_must_be_pinned(tmp_path, expression):
+    with pytest.raises(ValueError, match="--cors-allowed-origins has an invalid regular expression"):
+        options_of(parsed(tmp_path, f"--cors-allowed-origins={expression}"))

@@ -31,6 +31,7 @@ from .authn.jwt import VerificationKey, load_verification_keys
 from .authz import AuthorizationOptions
 from .bootstrap import usable_address
 from .composition import Options, compose
+from .crossorigin import CrossOrigin
 from .handshake import ServingTLS
 from .http import HttpServer
 from .memory import settle_memory
@@ -182,6 +183,7 @@ def options_of(flags: dict[str, Any]) -> Options:
             external_hostname=flags["external_hostname"],
             service_node_port=flags["kubernetes_service_node_port"],
             endpoints=flags["endpoint_reconciler_type"] != operatorflags.NONE,
+            origins=CrossOrigin(flags["cors_allowed_origins"]) if flags["cors_allowed_origins"] else None,
             hidden_metrics=frozenset(flags["disabled_metrics"]),
             fairness=flags["enable_priority_and_fairness"],
             max_requests_inflight=flags["max_requests_inflight"],

@@ -336,6 +336,16 @@ class ApiServer:
 
     async def handle(self, request: Request) -> Response:
         """Answers a request. Every failure of the client's making becomes a Status; the caller guards against the rest."""
+        origins = self.config.origins
+        if origins is not None and "origin" in request.headers and origins.allows(request):
+            if request.method == "OPTIONS":
+                return origins.preflight(request)
+            response = await self._measured(request)
+            response.headers += origins.headers(request)
+            return response
+        return await self._measured(request)
+
+    async def _measured(self, request: Request) -> Response:
         audit_id = request.headers.get("audit-id") or self.next_audit_id().decode()
         request.audit["id"] = audit_id
         began = self.clock.monotonic()

@@ -9,6 +9,7 @@ from ..api.resources import GVR
 from ..hooks.admission import AdmissionPlugin
 from ..hooks.authorization import Authorizer
 from ..hooks.identity import Authenticator
+from .crossorigin import CrossOrigin
 from .request import Handler
 
 
@@ -37,6 +38,8 @@ class ServerConfig:
     """Of the Service kubernetes; 0: none."""
     endpoints: bool = True
     """Whether this server writes itself into that Service's endpoints."""
+    origins: CrossOrigin | None = None
+    """Whose scripts may read answers."""
     hidden_metrics: frozenset[str] = frozenset()
     bootstrap: bool = True
     fairness: bool = True
