@@ -405,7 +405,7 @@ async def test_a_node_that_was_rebooted(tmp_path):
                 node = RealNode(cluster, machine, kubelet)
                 volumes = [VOLUME, {"name": "m", "emptyDir": {"medium": "Memory"}}]
                 mounts = [MOUNT, {"name": "m", "mountPath": "/m"}]
-                script = "ls /v /m; echo x > /v/kept; echo x > /m/lost; " + FOREVER
+                script = "ls /v /m; echo x > /v/kept; echo x > /m/lost; echo written; " + FOREVER
                 web = await node.create(
                     pod(
                         shell(script, volumeMounts=mounts),
@@ -418,6 +418,7 @@ async def test_a_node_that_was_rebooted(tmp_path):
                 await node.create(pod(shell(FOREVER), meta=named("leaving")))
                 for name in ("web", "job", "leaving"):
                     await node.until(ready, name, timeout=90)
+                await node.until_logged(web, "written")
             await node.client.delete(PODS, "leaving", "default")
             # Not in a thread: nobody may start containerd again before all of it is gone.
             power_off(machine)
