@@ -393,6 +393,7 @@ class EncryptingStore:
         self._known: dict[str, Transformer | None] = {}
         self.single_writer, self.engine = inner.single_writer, inner.engine
         self._unwell = ""
+        self._polling = asyncio.Lock()
 
     @property
     def has_plugins(self) -> bool:
@@ -406,14 +407,16 @@ class EncryptingStore:
             await clock.sleep(POLL_GOOD if await self._poll() else POLL_BAD)
 
     async def _poll(self) -> bool:
-        self._unwell = ""
-        for plugin in self._encryption.kms:
-            try:
-                await asyncio.to_thread(plugin.poll)
-            except Undecryptable as failure:
-                self._unwell = str(failure)
-                log.error("a KMS plugin is not well", name=plugin.name, error=self._unwell)
-        return not self._unwell
+        async with self._polling:  # an older answer must not overwrite a newer one
+            unwell = ""
+            for plugin in self._encryption.kms:
+                try:
+                    await asyncio.to_thread(plugin.poll)
+                except Undecryptable as failure:
+                    unwell = str(failure)
+                    log.error("a KMS plugin is not well", name=plugin.name, error=unwell)
+            self._unwell = unwell
+            return not unwell
 
     async def well(self) -> None:
         """The health check ``kms-providers``. Raises RuntimeError where a plugin did not answer well when it was last asked."""
