@@ -224,6 +224,25 @@ async def test_pages_and_watches_go_on_at_another_server(member, tmp_path):
         assert seen == [("ADDED", "c05-late"), ("DELETED", "c20")]
 
 
+async def test_a_watch_from_a_revision_that_this_server_has_not_seen(member, tmp_path):
+    """Nothing that came before that revision is told: it is waited for."""
+    async with running(store=EtcdStore(member.urls, RealClock(), prefix=str(tmp_path))) as server:
+        client = Client(InProcessTransport(server))
+        at = server.hub.revision
+        server.hub.revision = 0  # as if its store's news were late
+
+        async def catch_up():
+            made = await client.create(CONFIG_MAPS, {"metadata": {"name": "before", "namespace": "default"}})
+            server.hub._advance(int(made["metadata"]["resourceVersion"]))
+            await client.create(CONFIG_MAPS, {"metadata": {"name": "after", "namespace": "default"}})
+
+        late = asyncio.ensure_future(catch_up())
+        async for event in client.watch(CONFIG_MAPS, "default", resource_version=str(at + 1)):
+            assert event.object["metadata"]["name"] != "before"
+            break
+        await late
+
+
 # -- TLS ----------------------------------------------------------------------------------------------------------------
 
 

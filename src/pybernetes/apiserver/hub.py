@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from ..api.errors import StatusError
@@ -266,6 +267,13 @@ class Hub:
                 await future
         except TimeoutError:
             raise too_large_resource_version(revision, self.revision) from None
+
+    async def reach(self, revision: int) -> None:
+        """Waits for a revision that another server has written; returns where it does not come in time, too."""
+        if self.store.single_writer:
+            return
+        with suppress(StatusError):
+            await self.wait_for(revision)
 
     async def consistent(self) -> None:
         """Returns when the caches are as new as the store was at the time of the call. Raises StatusError."""

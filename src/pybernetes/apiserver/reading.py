@@ -333,6 +333,8 @@ class Reader:
             initial = [e for e in self._matching(cache, scope, "") if scope.covers(e)]
             position = cache.base + len(cache.log)
         elif revision:
+            # A client may have read it from a server that is ahead of this one: what led to it would come as new.
+            await hub.reach(revision)
             position = cache.since(revision)
         if resource.versioning is not None and resource.versioning.asks:
             watch = ConvertedWatch(
