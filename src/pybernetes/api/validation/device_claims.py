@@ -318,42 +318,10 @@ def _claim_status(new: Obj, old: Obj) -> Errors:
             found.append(forbidden_field(where, words))
     if allocation is not None and before.get("allocation") is not None:
         if allocation != before["allocation"]:
-            found += immutable(_shown_allocation(allocation), None, "status.allocation")
+            found += immutable(go_value(allocation, "resource.AllocationResult"), None, "status.allocation")
     elif allocation is not None:
         found += _allocation(allocation, requests, "status.allocation")
     return found
-
-
-def _shown_allocation(allocation: Obj) -> Obj:
-    devices = allocation.get("devices") or {}
-    results = devices.get("results")
-    fields = (
-        "request driver pool device adminAccess tolerations bindingConditions bindingFailureConditions shareID"
-        " consumedCapacity"
-    )
-
-    def result(r: Obj) -> Obj:
-        shown: Obj = {f[0].upper() + f[1:]: r.get(f) for f in fields.split()}
-        for field in ("Request", "Driver", "Pool", "Device"):
-            shown[field] = shown[field] or ""
-        if shown["Tolerations"] is not None:
-            shown["Tolerations"] = [go_value(t, "resource.DeviceToleration") for t in shown["Tolerations"]]
-        return shown
-
-    def config(c: Obj) -> Obj:
-        opaque = c.get("opaque")
-        shown = opaque and {"Driver": opaque.get("driver") or "", "Parameters": opaque.get("parameters")}
-        return {"Source": c.get("source") or "", "Requests": c.get("requests"), "Opaque": shown}
-
-    configs = devices.get("config")
-    return {
-        "Devices": {
-            "Results": None if results is None else [result(r) for r in results],
-            "Config": None if configs is None else [config(c) for c in configs],
-        },
-        "NodeSelector": allocation.get("nodeSelector"),
-        "AllocationTimestamp": allocation.get("allocationTimestamp"),
-    }
 
 
 # -- classes -----------------------------------------------------------------------------------------------------------

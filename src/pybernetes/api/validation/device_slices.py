@@ -31,6 +31,7 @@ from .device_parts import (
 )
 from .errors import Errors, Obj, go_struct, invalid_each
 from .formats import dns_label_problems, dns_subdomain_problems, size
+from .go_values import go_value
 from .kube_meta import validate_meta, validate_meta_update
 from .meta import immutable, subdomain_name, validate_label_name
 from .volumes import validate_driver_name
@@ -176,15 +177,10 @@ def _attribute(attribute: Obj, path: str) -> Errors:
     if chosen == 0:
         found.append(invalid_value(path, "", "exactly one value must be specified"))
     elif chosen > 1:
-        found.append(invalid_value(path, _shown_attribute(attribute), "exactly one value must be specified"))
+        found.append(
+            invalid_value(path, go_value(attribute, "resource.DeviceAttribute"), "exactly one value must be specified")
+        )
     return found
-
-
-def _shown_attribute(attribute: Obj) -> Obj:
-    scalars = {f"{f.capitalize()}Value": attribute.get(f) for f in ("int", "bool", "string", "version")}
-    return scalars | {
-        f"{f[:-1].capitalize()}Values": attribute.get(f) for f in ("ints", "bools", "strings", "versions")
-    }
 
 
 def _values(device: Obj) -> int:

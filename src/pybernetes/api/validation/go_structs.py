@@ -242,6 +242,14 @@ resource.CapacityRequirements Requests:?{}
 resource.DeviceClaim Requests:?[]resource.DeviceRequest Constraints:?[]resource.DeviceConstraint
   Config:?[]resource.DeviceClaimConfiguration
 resource.DeviceClaimConfiguration Requests:? +resource.DeviceConfiguration
+resource.AllocationResult Devices:*resource.DeviceAllocationResult NodeSelector:? AllocationTimestamp:?
+resource.DeviceAllocationConfiguration Source Requests:? +resource.DeviceConfiguration
+resource.DeviceAllocationResult Results:?[]resource.DeviceRequestAllocationResult
+  Config:?[]resource.DeviceAllocationConfiguration
+resource.DeviceAttribute IntValue=int:? BoolValue=bool:? StringValue=string:? VersionValue=version:? IntValues=ints:?
+  BoolValues=bools:? StringValues=strings:? VersionValues=versions:?
+resource.DeviceRequestAllocationResult Request Driver Pool Device AdminAccess:? Tolerations:?[]resource.DeviceToleration
+  BindingConditions:? BindingFailureConditions:? ShareID:? ConsumedCapacity:?
 resource.DeviceConfiguration Opaque:?resource.OpaqueDeviceConfiguration
 resource.DeviceConstraint Requests:? MatchAttribute:? DistinctAttribute:?
 resource.DeviceRequest Name Exactly:?resource.ExactDeviceRequest FirstAvailable:?[]resource.DeviceSubRequest
