@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from pybernetes.api.meta import is_condition_true
 from pybernetes.kubelet.pod.model import EXITED, RUNNING, Container, RuntimePod, Sandbox, container_hash
 
 NOW = 1_700_000_000.0
@@ -69,3 +70,11 @@ def runtime(*containers: Container, sandboxes: tuple[Sandbox, ...] | None = None
 
 
 NOTHING = RuntimePod("u1")
+
+
+def ready(p):
+    return is_condition_true(p, "Ready")
+
+
+def by_name(p, key="containerStatuses"):
+    return {s["name"]: s for s in p["status"].get(key, [])}

@@ -179,3 +179,14 @@ def assert_nothing_left(base: Path, settings: ContainerdSettings) -> None:
 async def node(tmp_path):
     async with running_node(tmp_path) as running:
         yield running
+
+
+@pytest.fixture
+def play(tmp_path, monkeypatch):
+    """``play(test)`` runs ``test(node)`` with a kubelet on a virtual clock."""
+    from .node_in_memory import in_memory
+
+    def run(test, script=None, **settings):
+        in_memory(test, tmp_path, monkeypatch, script, **settings)
+
+    return run

@@ -14,25 +14,9 @@ from pybernetes.kubelet.node.cleaning import Cleaner
 from pybernetes.kubelet.node.shutdown import classes, groups
 from pybernetes.kubelet.settings import KubeletSettings
 
-from .builders import container, pod
+from .builders import by_name, container, pod, ready
 from .fake_runtime import Program
-from .node_in_memory import in_memory, running_kubelet, settings_in
-
-
-@pytest.fixture
-def play(tmp_path, monkeypatch):
-    def run(test, script=None, **settings):
-        in_memory(test, tmp_path, monkeypatch, script, **settings)
-
-    return run
-
-
-def ready(p):
-    return is_condition_true(p, "Ready")
-
-
-def by_name(p, key="containerStatuses"):
-    return {s["name"]: s for s in p["status"].get(key, [])}
+from .node_in_memory import running_kubelet, settings_in
 
 
 def test_an_api_server_that_is_away_for_ten_minutes(play):

@@ -6,25 +6,9 @@ from pybernetes.api.meta import get_condition, is_condition_true
 from pybernetes.api.resources import CONFIG_MAPS, LEASES, NODES, PODS
 from pybernetes.kubelet.interfaces import ExecResult
 
-from .builders import container, pod, sidecar
+from .builders import by_name, container, pod, ready, sidecar
 from .fake_runtime import Program
-from .node_in_memory import in_memory, running_kubelet
-
-
-@pytest.fixture
-def play(tmp_path, monkeypatch):
-    def run(test, script=None, **settings):
-        in_memory(test, tmp_path, monkeypatch, script, **settings)
-
-    return run
-
-
-def ready(p):
-    return is_condition_true(p, "Ready")
-
-
-def by_name(p, key="containerStatuses"):
-    return {s["name"]: s for s in p["status"].get(key, [])}
+from .node_in_memory import running_kubelet
 
 
 def test_the_node_is_registered_ready_and_renews_its_lease(play):
